@@ -1,0 +1,107 @@
+# make            build/libretryshim.so and build/retryshim; needs a C compiler and libcurl's headers
+# make demo       curl, wget and python recovering from a server's faults, before and after
+# make check      every test
+# make bench      what it costs, in instructions and system calls
+# make install    PREFIX=/usr/local DESTDIR=
+
+B ?= build
+CC ?= cc
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+PYTHON ?= /usr/bin/python3
+CFLAGS ?= -O2 -g
+WERROR ?= -Werror
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes $(WERROR)
+COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) -Iinclude -Ishim $(CFLAGS) -MMD -MP
+
+# -nostartfiles: the start files' four weak symbols would be looked up in every process that loads us.
+# Lazy binding: each symbol bound at start costs about 700 instructions, and a healthy program calls
+# few of ours; hence RELRO without -z now.
+SO_FLAGS := -fPIC -fvisibility=hidden -ftls-model=initial-exec
+SO_LDFLAGS := -shared -nostartfiles -Wl,-soname,libretryshim.so -Wl,--version-script=shim/libretryshim.map \
+	-Wl,-z,relro -Wl,-z,lazy -Wl,-z,defs -Wl,-z,noexecstack -Wl,-z,text -Wl,--as-needed -Wl,--hash-style=gnu
+
+objects = $(patsubst %.c,$(B)/obj/%.o,$(wildcard $(1)))
+POLICY := $(call objects,shim/policy/*.c)
+SO_OBJECTS := $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hooks/*.c)
+CLI_OBJECTS := $(call objects,shim/cli/*.c)
+
+all: $(B)/libretryshim.so $(B)/retryshim
+.PHONY: all demo check check-unit check-elf check-programs check-sanitizers lint bench install uninstall clean deps
+
+# ---- the two products ---------------------------------------------------------------------------
+
+$(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
+	$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
+
+$(B)/retryshim: $(CLI_OBJECTS) $(POLICY)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
+	@mkdir -p $(@D)
+	$(COMPILE) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<
+
+# Says what is missing before the compiler says it in its own way.
+$(B)/headers:
+	@mkdir -p $(B)
+	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no C compiler ($(CC)); on Debian: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@printf '#include <stdio.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo "make: no C headers; on Debian: apt-get install libc6-dev" >&2; exit 1; }
+	@printf '#include <curl/curl.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: no curl/curl.h; on Debian: apt-get install libcurl4-openssl-dev" >&2; exit 1; }
+	@touch $@
+
+# ---- tests --------------------------------------------------------------------------------------
+
+deps:
+	@scripts/deps
+
+FAULTSERVER := $(B)/tests/faultserver
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+HAZARDS := $(patsubst tests/hazards/%.c,$(B)/tests/hazards/%,$(wildcard tests/hazards/*.c))
+
+$(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -pthread -o $@ $(wildcard tests/faults/*.c)
+
+$(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(POLICY) $(B)/obj/shim/report/line.o
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(POLICY) $(B)/obj/shim/report/line.o -lcmocka
+
+$(B)/tests/hazards/%.so: tests/hazards/%.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared -o $@ $<
+
+check: deps
+	@$(MAKE) --no-print-directory check-unit check-elf check-programs check-sanitizers lint
+
+check-unit: $(UNIT)
+	@set -e; for test in $(UNIT); do $$test; done
+
+check-elf: $(B)/libretryshim.so
+	tests/elf.sh $(B)/libretryshim.so
+
+check-programs: all $(FAULTSERVER)
+	RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider tests/faults tests/programs tests/hazards
+
+bench: all $(FAULTSERVER)
+	tests/bench/run $(B)
+
+demo: deps
+	@$(MAKE) --no-print-directory all $(FAULTSERVER)
+	@scripts/demo $(B)
+
+# ---- installing ---------------------------------------------------------------------------------
+
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(B)/retryshim $(DESTDIR)$(BINDIR)/retryshim
+	install -m 755 $(B)/libretryshim.so $(DESTDIR)$(LIBDIR)/libretryshim.so
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/retryshim $(DESTDIR)$(LIBDIR)/libretryshim.so
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

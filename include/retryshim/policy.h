@@ -1,0 +1,192 @@
+/* Policy: what to do about a failure.
+ *
+ * Everything here is pure: no clock, no I/O, no globals that change, no call that can block or
+ * allocate. Time (nanoseconds of CLOCK_MONOTONIC, by convention) and random bits are arguments, so
+ * every rule can be tested to the bit and a simulation runs the code that ships. Safe in signal
+ * handlers and after vfork.
+ */
+#ifndef RETRYSHIM_POLICY_H
+#define RETRYSHIM_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "retryshim/config.h"
+
+#define NS_PER_MS INT64_C(1000000)
+#define NS_PER_S INT64_C(1000000000)
+
+/* ---- match: hosts and programs to take or skip ------------------------------------------------ */
+
+enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300 };
+
+/* Where an operation goes. Filled by a hook with what it knows; the rest stays zero. */
+struct target {
+	bool is_unix;
+	bool has_address;
+	uint8_t address[16]; /* IPv6, or IPv4 in its mapped form ::ffff:a.b.c.d; network order */
+	uint16_t port;       /* host order; 0 = unknown */
+	char name[HOST_NAME_MAX_BYTES]; /* host name, or the unix socket's path; "" = unknown */
+};
+
+/* Sets the address from text in either family; brackets and an IPv6 zone are allowed.
+ * False, target untouched, if the text is no address. */
+bool target_set_address(struct target *target, const char *text);
+
+/* Writes "host:port", "[v6]:port" or "unix:PATH" for people; the name is preferred to the address.
+ * Always terminated; control bytes are shown as '?'. */
+void target_format(const struct target *target, char *out, size_t size);
+
+/* One pattern list (RETRY_HOSTS): comma-separated name globs (`*`, `?`, case ignored), addresses,
+ * CIDR blocks, each with an optional :port ([..] around IPv6), or unix:GLOB. An IPv4 pattern also
+ * matches its mapped form. Malformed items match nothing. */
+bool match_host(const char *patterns, const struct target *target);
+
+/* True if every item of the list is well-formed. */
+bool match_hosts_valid(const char *patterns);
+
+/* True if `name` matches a glob of the comma list (case kept, as file names are). */
+bool match_name(const char *globs, const char *name);
+
+/* RETRY_HOSTS and RETRY_SKIP_HOSTS together: skip wins; an empty RETRY_HOSTS takes all. */
+bool match_takes_host(const struct config *config, const struct target *target);
+
+/* RETRY_PROGRAMS and RETRY_SKIP_PROGRAMS for the program of this short name. */
+bool match_takes_program(const struct config *config, const char *program);
+
+/* Case-insensitive: is `token` an item of the comma list? For RETRY_METHODS. */
+bool match_token(const char *list, const char *token);
+
+/* ---- classify: what kind of failure is it ----------------------------------------------------- */
+
+enum category { CATEGORY_NETWORK, CATEGORY_RATE_LIMIT, CATEGORY_RESOURCE, CATEGORY_TRANSIENT, CATEGORY_PERMANENT };
+enum severity { SEVERITY_MEDIUM, SEVERITY_HIGH };
+
+enum source {
+	SOURCE_CONNECT, /* code: errno of connect(2) */
+	SOURCE_RESOLVE, /* code: EAI_* of getaddrinfo(3); system_errno beside EAI_SYSTEM */
+	SOURCE_CURL,    /* code: CURLcode of a transfer */
+	SOURCE_HTTP,    /* code: HTTP status of a response */
+};
+
+/* One failed attempt in the engine's terms. A hook says what happened; it draws no conclusion. */
+struct failure {
+	enum source source;
+	int code;
+	int system_errno;
+	int reply_code;         /* SOURCE_CURL: last reply of an FTP or SMTP server; 0 = none */
+	int64_t retry_after_ms; /* SOURCE_HTTP: what the server asks for; -1 = nothing */
+	bool unix_socket;       /* SOURCE_CONNECT: AF_UNIX */
+	bool bound_socket;      /* SOURCE_CONNECT: bind(2) came first */
+	bool sent;              /* the server may have seen the request */
+	bool repeatable;        /* the request may be sent again all the same */
+	bool delivered;         /* the program has got a byte of the answer */
+	bool unrewindable;      /* the request's body cannot be produced again */
+};
+
+/* How a failure is treated by the table of the design, before attempts and time are looked at. */
+struct class {
+	char symbol[40]; /* "ECONNREFUSED", "CURLE_RECV_ERROR", "HTTP 503", "EAI_AGAIN" */
+	char message[44]; /* in words; "" where only the caller has them (libcurl's codes) */
+	enum category category;
+	enum severity severity;
+	bool retried;             /* worth another attempt at all */
+	bool not_a_failure;       /* EINPROGRESS and its like: hand it on without a word */
+	bool fresh_connection;    /* only on a new connection (HTTP 421, 425) */
+	bool connection_evidence; /* it tells about the destination, not about one request */
+	int attempt_cap;          /* attempts at most; 0 = RETRY_MAX_ATTEMPTS alone */
+};
+
+struct class classify(const struct config *config, const struct failure *failure);
+
+const char *category_name(enum category category);
+const char *severity_name(enum severity severity);
+
+/* False for the answers of connect(2) that are no failure: EINPROGRESS and its like. A few
+ * instructions, for the healthy path. */
+bool errno_is_failure(int error);
+
+/* errno's symbol ("ECONNREFUSED") into out, "errno N" for one that is not in the table. */
+void errno_symbol(int error, char *out, size_t size);
+
+/* ---- backoff: how long to wait ---------------------------------------------------------------- */
+
+/* The wait before attempt `next_attempt` (2 = the first retry), in nanoseconds. With
+ * d = min(RETRY_MAX_DELAY_MS, RETRY_BASE_DELAY_MS * RETRY_MULTIPLIER^(next_attempt - 2)):
+ *   full U(0,d)   equal d/2 + U(0,d/2)   none d   factor d*(1 +- f), capped again
+ *   decorrelated min(cap, U(base, 3 * previous)), previous = base for the first
+ * (AWS Architecture Blog, "Exponential Backoff And Jitter"). `previous_ns`: the delay before this
+ * one, 0 = none. `random`: 64 uniform bits. */
+int64_t backoff_ns(const struct config *config, int next_attempt, int64_t previous_ns, uint64_t random);
+
+/* ---- decide: the engine's verdict ------------------------------------------------------------- */
+
+enum reason {
+	REASON_NONE,
+	REASON_DEADLINE,
+	REASON_BUDGET,
+	REASON_BREAKER,
+	REASON_UNSAFE,
+	REASON_REWIND,
+	REASON_DELIVERED,
+	REASON_RETRY_AFTER,
+	REASON_SIGNAL,
+};
+
+enum event {
+	EVENT_NONE,
+	EVENT_ATTEMPT_FAILED,
+	EVENT_SUCCEEDED,
+	EVENT_EXHAUSTED,
+	EVENT_GIVEN_UP,
+	EVENT_NOT_RETRYABLE,
+};
+
+enum action { ACTION_DELIVER, ACTION_RETRY };
+
+/* Where an operation stands. The engine keeps one for each operation. */
+struct progress {
+	int attempt;               /* the attempt that just ended, from 1 */
+	int64_t deadline_ns;       /* absolute; INT64_MAX = none */
+	int64_t previous_delay_ns; /* 0 before the first backoff */
+};
+
+struct verdict {
+	enum action action;
+	enum event event;   /* what to tell */
+	enum reason reason; /* with EVENT_GIVEN_UP */
+	struct class class;
+	int max_attempts; /* that this failure allows */
+	int64_t delay_ns; /* ACTION_RETRY */
+	int64_t at_ns;    /* ACTION_RETRY: absolute instant of the next attempt */
+};
+
+/* Judges one failed attempt. The order of the questions, which a reader may hold against the design:
+ * no failure at all; never retried; delivered; unsafe; attempts used up; rewind; Retry-After beyond
+ * the cap or the deadline; deadline. */
+struct verdict decide(const struct config *config, const struct progress *progress,
+                      const struct failure *failure, int64_t now_ns, uint64_t random);
+
+/* Absolute deadline of an operation that started at start_ns, bounded by RETRY_TIMEOUT_MS and by the
+ * program's own limit (own_ns: a span, 0 = none). INT64_MAX = no bound. */
+int64_t deadline_of(const struct config *config, int64_t start_ns, int64_t own_ns);
+
+const char *reason_name(enum reason reason);
+const char *event_name(enum event event);
+
+/* ---- http: the little HTTP that a retry needs ------------------------------------------------- */
+
+/* Status of a header block's first line ("HTTP/1.1 503 ..."), or 0 if it is none. */
+int http_status_line(const char *line, size_t length);
+
+/* If the header line is `name` (no colon, any case), returns its value without surrounding blanks
+ * and sets *value_length; else NULL. */
+const char *http_header_value(const char *line, size_t length, const char *name, size_t *value_length);
+
+/* A Retry-After value (RFC 9110, 10.2.3): seconds, or an HTTP date in any of its three forms (5.6.7).
+ * `wall_s`: now, seconds since 1970. Returns milliseconds from now, 0 for a date that has passed, -1
+ * if it is malformed. Saturates instead of overflowing. */
+int64_t http_retry_after_ms(const char *value, size_t length, int64_t wall_s);
+
+#endif

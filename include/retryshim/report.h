@@ -1,0 +1,45 @@
+/* Report: tells people what happened, where RETRY_DIAG* asks for it.
+ *
+ * One event is one write(2) of at most 1 KiB. Nothing allocates, locks or keeps a descriptor; SIGPIPE
+ * and SIGTTOU are held back, and a stream that would block loses the line: diagnostics must never stop
+ * a program. errno is kept.
+ */
+#ifndef RETRYSHIM_REPORT_H
+#define RETRYSHIM_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "retryshim/config.h"
+#include "retryshim/policy.h"
+
+enum { REPORT_LINE_MAX = 1024 };
+
+/* One event of one operation. The texts belong to the caller and are copied into the line; the target
+ * carries no user name, path or query, by construction of struct target. */
+struct report_event {
+	enum event event;
+	uint64_t op;
+	const char *program;
+	const char *trace_id;  /* "" = none */
+	const char *operation; /* never NULL */
+	const struct target *target;
+	int attempt;
+	int max_attempts;
+	const struct class *class; /* NULL with EVENT_SUCCEEDED */
+	const char *message;       /* of the error, without secrets; NULL = the class's own */
+	int64_t delay_ns;          /* EVENT_ATTEMPT_FAILED */
+	enum reason reason;        /* EVENT_GIVEN_UP */
+};
+
+/* Remembers which file standard error is, so that a socket that takes descriptor 2 later is never
+ * written to. One fstat(2), at the process' start and only with RETRY_DIAG. The first call counts. */
+void report_start(void);
+
+/* Writes the event to the sinks that the configuration names; does nothing without RETRY_DIAG. */
+void report_event(const struct config *config, const struct report_event *event);
+
+/* A malformed variable: what it held, and the default that stands instead. */
+void report_bad_value(const struct config *config, const char *name, const char *value, const char *used);
+
+#endif

@@ -1,0 +1,121 @@
+/* Runtime: what touches the process. Settings, real functions, the thread's depth guard, clock and
+ * sleep, random bits, remembered addresses.
+ *
+ * Nothing here takes a lock, starts a thread, installs a handler or keeps a descriptor open. Unless a
+ * function says otherwise it may be called before our constructor has run, in a signal handler and in
+ * a child of vfork, and it may change errno: the hooks keep it.
+ */
+#ifndef RETRYSHIM_RUNTIME_H
+#define RETRYSHIM_RUNTIME_H
+
+#include <netdb.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "retryshim/config.h"
+#include "retryshim/policy.h"
+
+/* ---- settings --------------------------------------------------------------------------------- */
+
+/* Copies the RETRY_* variables and the program's name, once. Called by the constructor, or by the
+ * first call below if that comes earlier: later the program may have overwritten its environment
+ * (setproctitle), or may be changing it in another thread. Costs a walk over the environment. */
+void settings_capture(void);
+
+/* True if RETRY_DIAG was set to anything but "0": whether diagnostics may be wanted, before anything
+ * is parsed. */
+bool settings_diag_wanted(void);
+
+/* The process' configuration; NULL when the shim is switched off for this process (RETRY_ENABLED=0,
+ * or its program is not taken). Parsed at the first call. A thread that comes while another one is
+ * parsing waits for it, briefly; should that not end (we interrupted it), NULL. The result lives for
+ * ever and never changes. */
+const struct config *settings_config(void);
+
+/* Names every malformed value, by parsing once more. For the one call that tells the user. */
+void settings_complaints(config_complaint *complain, void *context);
+
+/* The program's short name, as captured. Never NULL. */
+const char *settings_program(void);
+
+/* trace-id of a well-formed TRACEPARENT (W3C Trace Context, 3.2): 32 hex digits; else "". */
+const char *settings_trace_id(void);
+
+/* ---- real functions --------------------------------------------------------------------------- */
+
+/* The next definition of a libc function behind ours, cached in *slot; NULL if there is none.
+ * dlsym(3) takes the loader's lock at the first call for a slot, and allocates only if it misses. */
+void *real_libc(_Atomic(void *) *slot, const char *name);
+
+/* ---- depth guard ------------------------------------------------------------------------------ */
+
+/* Only the outermost hook of a thread retries: libcurl and name service modules call back into us.
+ * The guard remembers the frame of the outermost hook, not a count: when a handler leaves by
+ * siglongjmp the count would stay up for ever, while a frame that lies deeper in the stack than its
+ * successor is recognised as gone. */
+extern _Thread_local uintptr_t depth_frame __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+static inline bool depth_nested(void)
+{
+	/* The stack grows down on every processor that we build for. */
+	return depth_frame != 0 && depth_frame > (uintptr_t)__builtin_frame_address(0);
+}
+
+/* Returns what depth_leave() must get back. */
+static inline __attribute__((always_inline)) uintptr_t depth_enter(void)
+{
+	uintptr_t before = depth_nested() ? depth_frame : 0;
+	depth_frame = before != 0 ? before : (uintptr_t)__builtin_frame_address(0);
+	return before;
+}
+
+static inline void depth_leave(uintptr_t before) { depth_frame = before; }
+
+/* ---- cancellation ----------------------------------------------------------------------------- */
+
+/* pthread_cancel(3) acts inside open, write, connect: between two of ours it would lose a descriptor.
+ * Held while we work, and only then: our sleep may be cancelled, as the program's connect may. */
+int cancel_hold(void);
+void cancel_restore(int before);
+
+/* ---- clock, sleep, random --------------------------------------------------------------------- */
+
+int64_t clock_now_ns(void);    /* CLOCK_MONOTONIC */
+int64_t clock_coarse_ns(void); /* CLOCK_MONOTONIC_COARSE: up to 10 ms behind, a third of the cost */
+int64_t clock_wall_s(void);    /* seconds since 1970 */
+
+enum slept { SLEPT, SLEEP_INTERRUPTED };
+
+/* Sleeps until an instant of clock_now_ns(). A cancellation point, as connect(2) is one. Interrupted
+ * when a handler ran, unless all handlers of the process are installed with SA_RESTART: then a
+ * connect would have gone on, and so does the sleep. */
+enum slept sleep_until(int64_t at_ns);
+
+/* 64 bits for jitter. RETRY_SEED (seed >= 0) fixes the sequence; otherwise parent, children and
+ * siblings of a fork differ. Not for secrets. */
+uint64_t random_bits(int64_t seed);
+
+/* A number that no other operation of this host has. */
+uint64_t random_id(void);
+
+/* ---- remembered addresses --------------------------------------------------------------------- */
+
+/* getaddrinfo(3) handed out `list` for `node` (may be NULL). Keeps a bounded number of lists; the
+ * oldest is forgotten. Allocates nothing. */
+void addresses_remember(const char *node, const struct addrinfo *list);
+
+/* Fills what is known of a socket address: family, port, the name that it was looked up by. False
+ * for a family that is not ours. */
+bool addresses_describe(const struct sockaddr *address, socklen_t length, struct target *target);
+
+/* An attempt to connect to `target` has failed. True while another address of the same list has not
+ * been tried and has a route: the program will go there itself. Marks this one as tried. */
+bool addresses_untried_left(const struct target *target);
+
+/* The list's round is over (the last one connected, or was given up): all are untried again. */
+void addresses_round_over(const struct target *target);
+
+#endif

@@ -1,0 +1,190 @@
+/* `retryshim run`: sets the environment, then becomes the program. */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/options.h"
+#include "retryshim/cli.h"
+
+enum { KEY_FIRST_OPTION = 256, KEY_PRINT = KEY_FIRST_OPTION + RUN_OPTIONS, KEY_USAGE };
+
+struct run {
+	char *values[RUN_OPTIONS]; /* NULL: that option was not given */
+	bool print;
+	char **program; /* NULL: none was given */
+};
+
+static const char arguments_text[] = "-- PROGRAM [ARG...]\n--print";
+
+/* argp prints what follows the vertical tab behind the options. */
+static const char help_text[] =
+	"Runs PROGRAM with libretryshim.so preloaded, so that its transient network failures are retried. "
+	"Its children are covered as well. An option sets one RETRY_* variable; what is "
+	"not given here keeps its value in the environment, or else its default."
+	"\v"
+	"DUR is 200ms, 2s, 1.5s, 1m or 1h; a bare number is milliseconds.\n"
+	"LIST is separated by commas.\n"
+	"\n"
+	"Examples:\n"
+	"  retryshim run -- wget https://example.com/file\n"
+	"  retryshim run --attempts 5 --max-delay 10s --diag -- ./job --verbose\n"
+	"  retryshim run --hosts '*.example.com:443,10.0.0.0/8' -- make deploy\n"
+	"  retryshim run --state off --seed 1 --diag-file retry.%p.log -- ./test\n"
+	"  retryshim run --attempts 5 --print\n"
+	"\n"
+	"Exit status:\n"
+	"  that of PROGRAM, once it runs; before that\n"
+	"  0    --print, --help or --usage\n"
+	"  1    nothing could be written to standard output\n"
+	"  2    a wrong option, no PROGRAM, or no libretryshim.so that can be preloaded\n"
+	"  126  PROGRAM was found but cannot be run\n"
+	"  127  PROGRAM was not found\n";
+
+static void take_option(struct run *run, int index, const char *argument, struct argp_state *state)
+{
+	char *complaint = NULL;
+	char *value = run_option_value(&run_options[index], argument, &complaint);
+	if (value == NULL)
+		argp_error(state, "%s", complaint); /* exits */
+	free(complaint);
+	free(run->values[index]);
+	run->values[index] = value;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct run *run = state->input;
+	if (key >= KEY_FIRST_OPTION && key < KEY_FIRST_OPTION + RUN_OPTIONS) {
+		take_option(run, key - KEY_FIRST_OPTION, argument, state);
+		return 0;
+	}
+	switch (key) {
+	case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
+	case KEY_USAGE: argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK); return 0;
+	case KEY_PRINT: run->print = true; return 0;
+	case ARGP_KEY_ARGS:
+		/* All that is left, unread: the program's own options are none of ours. */
+		run->program = state->argv + state->next;
+		return 0;
+	case ARGP_KEY_END:
+		if (run->program == NULL && !run->print)
+			argp_error(state, "no PROGRAM given");
+		return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* The options as argp wants them; they live as long as the process, as argp_help() needs them. */
+static const struct argp_option *argp_options(void)
+{
+	static struct argp_option options[2 * RUN_OPTIONS + 8];
+	struct argp_option *next = options;
+	int section = 0;
+	for (int i = 0; i < RUN_OPTIONS; i++) {
+		const struct run_option *option = &run_options[i];
+		if (option->section != NULL)
+			*next++ = (struct argp_option){.doc = option->section, .group = ++section};
+		*next++ = (struct argp_option){.name = option->name,
+		                               .key = KEY_FIRST_OPTION + i,
+		                               .arg = option->argument,
+		                               .doc = run_option_help(option),
+		                               .group = section};
+	}
+	*next++ = (struct argp_option){.doc = "Instead of running a program:", .group = ++section};
+	*next++ = (struct argp_option){.name = "print",
+	                               .key = KEY_PRINT,
+	                               .doc = "show the variables that would be set, as arguments of env(1)",
+	                               .group = section};
+	*next++ = (struct argp_option){.name = "help", .key = 'h', .doc = "show this help", .group = section};
+	*next = (struct argp_option){.name = "usage", .key = KEY_USAGE, .doc = "show the options in short", .group = section};
+	return options;
+}
+
+static void parse_arguments(struct run *run, int argc, char **argv)
+{
+	static char name[] = "retryshim run"; /* argp's messages start with it */
+	struct argp parser = {argp_options(), parse_option, arguments_text, help_text, NULL, NULL, NULL};
+	argp_err_exit_status = CLI_USAGE;
+	argv[0] = name;
+	/* In order: the first word that is no option is the program. NO_HELP: argp's own --help would
+	 * take -? but not -h. */
+	error_t error = argp_parse(&parser, argc, argv, ARGP_IN_ORDER | ARGP_NO_HELP, NULL, run);
+	if (error != 0) {
+		cli_error("%s", strerror(error));
+		exit(CLI_FAILED);
+	}
+}
+
+/* A file for the diagnostics without the diagnostics would stay empty, and look like good news. */
+static void imply_diagnostics(struct run *run)
+{
+	int diag = run_option_for("RETRY_DIAG");
+	int file = run_option_for("RETRY_DIAG_FILE"), directory = run_option_for("RETRY_DIAG_DIR");
+	if (run->values[diag] == NULL && (run->values[file] != NULL || run->values[directory] != NULL))
+		run->values[diag] = cli_format("1");
+}
+
+/* The new LD_PRELOAD; NULL after a message. */
+static char *find_preload(void)
+{
+	char *looked, *preload = NULL;
+	char *object = cli_find_object(&looked);
+	if (object == NULL) {
+		cli_error("libretryshim.so is not there, or cannot be read; looked in\n%s"
+		          "Install it into one of these, or put it beside this command.",
+		          looked);
+	} else if (!cli_can_preload(object)) {
+		cli_error("'%s' cannot be preloaded: a path in LD_PRELOAD cannot hold a blank or a colon, see ld.so(8). "
+		          "Move it to another directory.",
+		          object);
+	} else {
+		preload = cli_preload_value(object, getenv("LD_PRELOAD"));
+	}
+	free(looked);
+	free(object);
+	return preload;
+}
+
+static int print_environment(const struct run *run, const char *preload)
+{
+	cli_print_variable("LD_PRELOAD", preload);
+	for (int i = 0; i < RUN_OPTIONS; i++)
+		if (run->values[i] != NULL)
+			cli_print_variable(run_options[i].variable, run->values[i]);
+	return CLI_OK;
+}
+
+/* Returns only if the program cannot be run. */
+static int become_program(const struct run *run, const char *preload)
+{
+	bool set = setenv("LD_PRELOAD", preload, 1) == 0;
+	for (int i = 0; i < RUN_OPTIONS; i++)
+		if (run->values[i] != NULL)
+			set = setenv(run_options[i].variable, run->values[i], 1) == 0 && set;
+	if (!set) {
+		cli_error("cannot set the environment: %s", strerror(errno));
+		return CLI_FAILED;
+	}
+	execvp(run->program[0], run->program);
+	int error = errno;
+	cli_error("cannot run '%s': %s", run->program[0], strerror(error));
+	return error == ENOENT ? CLI_PROGRAM_MISSING : CLI_PROGRAM_UNUSABLE;
+}
+
+int cli_run(int argc, char **argv)
+{
+	struct run run = {{NULL}, false, NULL};
+	parse_arguments(&run, argc, argv);
+	imply_diagnostics(&run);
+	char *preload = find_preload();
+	int status = CLI_USAGE;
+	if (preload != NULL)
+		status = run.print ? print_environment(&run, preload) : become_program(&run, preload);
+	free(preload);
+	for (int i = 0; i < RUN_OPTIONS; i++)
+		free(run.values[i]);
+	return status;
+}

@@ -1,0 +1,161 @@
+/* Private to the curl hooks: what is known of one easy handle, and who does what with it.
+ *
+ *   curl_easy.c      the exported functions
+ *   curl_handle.c    from a CURL pointer to its struct easy
+ *   curl_options.c   follows curl_easy_setopt
+ *   curl_response.c  stands between libcurl and the program's callbacks
+ *   curl_journal.c   what is held back
+ *   curl_transfer.c  one operation: attempts, verdicts, rewinding
+ *
+ * libcurl forbids using a handle from two threads at once, so a struct easy needs no guard of its own.
+ */
+#ifndef RETRYSHIM_HOOKS_CURL_HANDLE_H
+#define RETRYSHIM_HOOKS_CURL_HANDLE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "hooks/curl_real.h"
+#include "retryshim/hooks.h"
+
+/* ---- what the program asked for ------------------------------------------------------------------ */
+
+enum request { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
+
+struct easy_options {
+	curl_write_callback write; /* NULL: fwrite to write_data */
+	void *write_data;          /* stdout until it is set */
+	curl_write_callback header;
+	void *header_data;
+	bool include_header; /* CURLOPT_HEADER */
+	curl_debug_callback debug;
+	void *debug_data;
+	curl_read_callback read; /* NULL: fread from read_data */
+	void *read_data;         /* stdin until it is set */
+	curl_seek_callback seek;
+	void *seek_data;
+	curl_ioctl_callback ioctl;
+	void *ioctl_data;
+	curl_xferinfo_callback xferinfo;
+	curl_progress_callback progress;
+	void *progress_data;
+	bool no_progress;
+	bool follow_location;
+	bool fresh_connect;
+	bool ftp_commands; /* CURLOPT_QUOTE and its like, CURLOPT_APPEND: more than one transfer */
+	bool stateful;     /* callbacks that we do not stand in front of have been set: never retry */
+	long timeout_ms;
+	enum request request;
+	bool no_body;
+	char custom_method[32]; /* CURLOPT_CUSTOMREQUEST; "" = none */
+	const void *post_fields;
+	const struct curl_slist *headers;
+};
+
+/* ---- what is held back ---------------------------------------------------------------------------- */
+
+enum entry_kind { ENTRY_HEADER, ENTRY_BODY, ENTRY_DEBUG };
+
+/* Callback data in the order of its arrival. Grows by malloc, and only as data arrives; freed with the
+ * handle. */
+struct journal {
+	unsigned char *bytes;
+	size_t size, used;
+	size_t flushed;  /* entries before this offset were delivered */
+	bool overflowed; /* something was not kept: it cannot be delivered any more */
+};
+
+enum { JOURNAL_MOST = 512 * 1024, BODY_KEPT_MOST = 64 * 1024, BODY_DROPPED_MOST = 256 * 1024, INTERIM_MOST = 16 };
+
+/* Appends; false if memory or the bound is used up, and marks the journal as overflowed. */
+bool journal_add(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length);
+
+/* Next undelivered entry, its bytes and length; false at the end. */
+bool journal_next(struct journal *journal, enum entry_kind *kind, char **bytes, size_t *length);
+void journal_delivered(struct journal *journal); /* the entry that journal_next() showed */
+void journal_clear(struct journal *journal);
+void journal_free(struct journal *journal);
+
+/* ---- one response ---------------------------------------------------------------------------------- */
+
+enum response_state {
+	RESPONSE_BETWEEN,  /* no header block is open */
+	RESPONSE_HOLDING,  /* in a header block, held until its blank line */
+	RESPONSE_FLUSHING, /* its delivery was paused by the program */
+	RESPONSE_SKIPPING, /* in an interim block that an earlier attempt delivered */
+	RESPONSE_DROPPING, /* to be retried: nothing of it reaches the program */
+};
+
+struct response {
+	enum response_state state;
+	int status;           /* of the newest header block; 0 = none yet */
+	int blocks;           /* header blocks of this attempt */
+	bool has_location;    /* in the newest block */
+	int64_t retry_after_ms; /* in the newest block; -1 = none */
+	bool judged;          /* the verdict on this response has been spoken */
+	bool final_delivered; /* a header block that is no interim one, or body, has reached the program */
+	bool body_delivered;
+	size_t dropped; /* body bytes */
+	struct journal journal;
+};
+
+/* ---- one handle ------------------------------------------------------------------------------------ */
+
+struct easy {
+	struct easy *next;       /* in its bucket; constant */
+	_Atomic(CURL *) handle;  /* NULL: free for another handle */
+	const struct curl_real *real;
+	struct easy_options options;
+	bool wrapped; /* our callbacks are installed */
+
+	/* The operation that curl_easy_perform is in, if active. */
+	bool active;
+	bool begun;  /* op is valid: something has failed */
+	const struct config *config;
+	int64_t start_ns;
+	struct op op;
+	struct verdict verdict; /* with RESPONSE_DROPPING */
+	long reader_offset;     /* of the default reader's FILE at the start; -1 = cannot be rewound */
+	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
+	int interim_count;      /* interim header blocks that were delivered, in all attempts */
+	short interim_status[INTERIM_MOST];
+	struct response response;
+};
+
+/* curl_handle.c. Lock-free; allocates only in easy_add(), and gives no memory back: the bound is the
+ * largest number of handles that lived at once. */
+struct easy *easy_find(CURL *handle);
+struct easy *easy_add(CURL *handle, const struct curl_real *real); /* options at libcurl's defaults; NULL: no memory */
+void easy_retire(struct easy *easy); /* no longer found; callbacks of the closing handle may still come */
+void easy_release(struct easy *easy); /* free for another handle */
+
+/* curl_options.c */
+void options_default(struct easy_options *options);
+/* Forwards an option to libcurl, or keeps it where our own callback is installed; remembers it. */
+CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list arguments);
+/* The method of the first request that the options make. */
+const char *options_method(const struct easy_options *options);
+bool options_have_header(const struct easy_options *options, const char *name);
+
+/* curl_response.c */
+void response_wrap(struct easy *easy, CURL *handle);       /* installs our callbacks */
+void response_wrap_debug(struct easy *easy, CURL *handle); /* ours, if the program has one */
+void response_unwrap(struct easy *easy, CURL *handle);     /* puts the program's own back */
+void response_reset(struct easy *easy);                    /* before an attempt */
+/* Delivers what is held; false if the program refused it. Outside libcurl a pause counts as taken. */
+bool response_flush(struct easy *easy);
+/* True if something that may not come twice has reached the program. */
+bool response_delivered(const struct easy *easy);
+
+/* curl_transfer.c */
+CURLcode transfer_perform(struct easy *easy, CURL *handle, const struct config *config);
+/* Called by the response at the blank line of a header block whose status may be retried: judges it.
+ * True: drop it, the attempt will be repeated. */
+bool transfer_judge_status(struct easy *easy);
+/* A MIME part was given a reader that cannot seek: no MIME body counts as repeatable from now on. */
+void transfer_saw_seekless_mime(void);
+
+#endif

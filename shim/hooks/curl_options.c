@@ -1,0 +1,199 @@
+/* Follows curl_easy_setopt: what a handle's next request will be, and whose callbacks it has. */
+#include "hooks/curl_handle.h"
+
+#include <string.h>
+
+#include "policy/text.h"
+
+void options_default(struct easy_options *options)
+{
+	*options = (struct easy_options){.write_data = stdout, .read_data = stdin, .no_progress = true};
+}
+
+/* An option's value by the type that its number tells (CURLOPTTYPE_*, curl.h). */
+union value {
+	long number;
+	void *pointer;
+	void (*function)(void);
+	curl_off_t large;
+};
+
+/* Mirrors what Curl_vsetopt (lib/setopt.c) makes of the options that choose the method. */
+static void follow_method(struct easy_options *options, CURLoption option, const union value *value)
+{
+	bool on = value->number != 0;
+	switch (option) {
+	case CURLOPT_NOBODY:
+		options->no_body = on;
+		if (on)
+			options->request = REQUEST_HEAD;
+		else if (options->request == REQUEST_HEAD)
+			options->request = REQUEST_GET;
+		return;
+	case CURLOPT_HTTPGET:
+		if (!on)
+			return;
+		options->request = REQUEST_GET;
+		break;
+	case CURLOPT_POST: options->request = on ? REQUEST_POST : REQUEST_GET; break;
+	case CURLOPT_UPLOAD:
+	case CURLOPT_PUT: options->request = on ? REQUEST_PUT : REQUEST_GET; break;
+	case CURLOPT_MIMEPOST:
+	case CURLOPT_HTTPPOST: options->request = REQUEST_POST_FORM; break;
+	default: /* CURLOPT_POSTFIELDS, CURLOPT_COPYPOSTFIELDS: no_body stays as it is */
+		options->post_fields = value->pointer;
+		options->request = REQUEST_POST;
+		return;
+	}
+	options->no_body = false;
+}
+
+static void follow_custom_method(struct easy_options *options, const char *method)
+{
+	/* One that does not fit is not in any list of methods either. */
+	options->custom_method[0] = '\0';
+	if (method != NULL)
+		strncat(options->custom_method, method, sizeof options->custom_method - 1);
+}
+
+/* True if libcurl must not see the option, since our own callback stands in its place. */
+static bool is_ours(const struct easy *easy, CURLoption option)
+{
+	if (!easy->wrapped)
+		return false;
+	switch (option) {
+	case CURLOPT_WRITEFUNCTION:
+	case CURLOPT_WRITEDATA:
+	case CURLOPT_HEADERFUNCTION:
+	case CURLOPT_HEADERDATA:
+	case CURLOPT_HEADER:
+	case CURLOPT_DEBUGFUNCTION:
+	case CURLOPT_DEBUGDATA: return true;
+	default: return false;
+	}
+}
+
+static void follow_object(struct easy_options *options, CURLoption option, const union value *value)
+{
+	switch (option) {
+	case CURLOPT_WRITEDATA: options->write_data = value->pointer; break;
+	case CURLOPT_HEADERDATA: options->header_data = value->pointer; break;
+	case CURLOPT_DEBUGDATA: options->debug_data = value->pointer; break;
+	case CURLOPT_READDATA: options->read_data = value->pointer; break;
+	case CURLOPT_SEEKDATA: options->seek_data = value->pointer; break;
+	case CURLOPT_IOCTLDATA: options->ioctl_data = value->pointer; break;
+	case CURLOPT_XFERINFODATA: options->progress_data = value->pointer; break; /* = PROGRESSDATA */
+	case CURLOPT_HTTPHEADER: options->headers = value->pointer; break;
+	case CURLOPT_CUSTOMREQUEST: follow_custom_method(options, value->pointer); break;
+	case CURLOPT_QUOTE:
+	case CURLOPT_PREQUOTE:
+	case CURLOPT_POSTQUOTE: options->ftp_commands |= value->pointer != NULL; break;
+	case CURLOPT_POSTFIELDS:
+	case CURLOPT_COPYPOSTFIELDS:
+	case CURLOPT_MIMEPOST:
+	case CURLOPT_HTTPPOST: follow_method(options, option, value); break;
+	default: break;
+	}
+}
+
+static void follow_function(struct easy_options *options, CURLoption option, const union value *value)
+{
+	switch (option) {
+	case CURLOPT_WRITEFUNCTION: options->write = (curl_write_callback)value->function; break;
+	case CURLOPT_HEADERFUNCTION: options->header = (curl_write_callback)value->function; break;
+	case CURLOPT_DEBUGFUNCTION: options->debug = (curl_debug_callback)value->function; break;
+	case CURLOPT_READFUNCTION: options->read = (curl_read_callback)value->function; break;
+	case CURLOPT_SEEKFUNCTION: options->seek = (curl_seek_callback)value->function; break;
+	case CURLOPT_IOCTLFUNCTION: options->ioctl = (curl_ioctl_callback)value->function; break;
+	case CURLOPT_XFERINFOFUNCTION: options->xferinfo = (curl_xferinfo_callback)value->function; break;
+	case CURLOPT_PROGRESSFUNCTION: options->progress = (curl_progress_callback)value->function; break;
+	/* They are given or asked for data that a second attempt would bring again. */
+	case CURLOPT_HSTSREADFUNCTION:
+	case CURLOPT_HSTSWRITEFUNCTION:
+	case CURLOPT_INTERLEAVEFUNCTION:
+	case CURLOPT_CHUNK_BGN_FUNCTION:
+	case CURLOPT_CHUNK_END_FUNCTION:
+	case CURLOPT_TRAILERFUNCTION: options->stateful |= value->function != NULL; break;
+	default: break;
+	}
+}
+
+static void follow_number(struct easy_options *options, CURLoption option, const union value *value)
+{
+	bool on = value->number != 0;
+	switch (option) {
+	case CURLOPT_HEADER: options->include_header = on; break;
+	case CURLOPT_NOPROGRESS: options->no_progress = on; break;
+	case CURLOPT_FOLLOWLOCATION: options->follow_location = on; break;
+	case CURLOPT_FRESH_CONNECT: options->fresh_connect = on; break;
+	case CURLOPT_APPEND: options->ftp_commands |= on; break;
+	case CURLOPT_WILDCARDMATCH: options->stateful |= on; break;
+	case CURLOPT_TIMEOUT: options->timeout_ms = value->number * 1000; break;
+	case CURLOPT_TIMEOUT_MS: options->timeout_ms = value->number; break;
+	case CURLOPT_NOBODY:
+	case CURLOPT_HTTPGET:
+	case CURLOPT_POST:
+	case CURLOPT_UPLOAD:
+	case CURLOPT_PUT: follow_method(options, option, value); break;
+	default: break;
+	}
+}
+
+CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list arguments)
+{
+	union value value;
+	CURLcode code;
+	int kind = (int)option / 10000 * 10000;
+	switch (kind) {
+	case CURLOPTTYPE_LONG:
+		value.number = va_arg(arguments, long);
+		/* Headers in the body are ours to place only during curl_easy_perform: a multi needs libcurl's own. */
+		if (option == CURLOPT_HEADER && !easy->active)
+			response_unwrap(easy, handle);
+		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.number);
+		if (code == CURLE_OK)
+			follow_number(&easy->options, option, &value);
+		return code;
+	case CURLOPTTYPE_FUNCTIONPOINT:
+		value.function = va_arg(arguments, void (*)(void));
+		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.function);
+		if (code == CURLE_OK)
+			follow_function(&easy->options, option, &value);
+		if (easy->wrapped && option == CURLOPT_DEBUGFUNCTION)
+			response_wrap_debug(easy, handle);
+		return code;
+	case CURLOPTTYPE_OFF_T:
+		value.large = va_arg(arguments, curl_off_t);
+		return easy->real->easy_setopt(handle, option, value.large);
+	default: /* objects and blobs: pointers */
+		value.pointer = va_arg(arguments, void *);
+		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.pointer);
+		if (code == CURLE_OK)
+			follow_object(&easy->options, option, &value);
+		return code;
+	}
+}
+
+const char *options_method(const struct easy_options *options)
+{
+	if (options->custom_method[0] != '\0')
+		return options->custom_method;
+	if (options->no_body)
+		return "HEAD";
+	switch (options->request) {
+	case REQUEST_GET: return "GET";
+	case REQUEST_HEAD: return "HEAD";
+	case REQUEST_PUT: return "PUT";
+	default: return "POST";
+	}
+}
+
+bool options_have_header(const struct easy_options *options, const char *name)
+{
+	size_t length;
+	for (const struct curl_slist *header = options->headers; header != NULL; header = header->next)
+		if (header->data != NULL && http_header_value(header->data, strlen(header->data), name, &length) != NULL &&
+		    length > 0)
+			return true;
+	return false;
+}

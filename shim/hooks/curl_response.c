@@ -1,0 +1,346 @@
+/* Between libcurl and the program's write, header and debug callbacks.
+ *
+ * A header block is held until its blank line; then it is delivered, or it and the body behind it are
+ * dropped because the request will be repeated. Bodies pass at once. What libcurl shows a debug
+ * callback of the same block goes the same way: nothing may reach the program twice by any door.
+ */
+#include "hooks/curl_handle.h"
+
+#include <stdatomic.h>
+
+#include "retryshim/runtime.h"
+
+/* ---- delivery ------------------------------------------------------------------------------------ */
+
+static size_t deliver_body(struct easy *easy, char *bytes, size_t size, size_t count)
+{
+	curl_write_callback write = easy->options.write;
+	if (write != NULL)
+		return write(bytes, size, count, easy->options.write_data);
+	return fwrite(bytes, size, count, easy->options.write_data);
+}
+
+/* Where libcurl would send a header line: CURLOPT_HEADERFUNCTION, or the write callback if only
+ * CURLOPT_HEADERDATA is set, or nowhere (chop_write in lib/sendf.c). */
+static bool has_header_sink(const struct easy *easy)
+{
+	return easy->options.header != NULL || easy->options.header_data != NULL;
+}
+
+static size_t deliver_header(struct easy *easy, char *line, size_t length)
+{
+	if (easy->options.header != NULL)
+		return easy->options.header(line, 1, length, easy->options.header_data);
+	if (easy->options.header_data == NULL)
+		return length;
+	if (easy->options.write != NULL)
+		return easy->options.write(line, 1, length, easy->options.header_data);
+	return fwrite(line, 1, length, easy->options.header_data);
+}
+
+static CURL *handle_of(struct easy *easy) { return atomic_load_explicit(&easy->handle, memory_order_relaxed); }
+
+static size_t deliver_entry(struct easy *easy, enum entry_kind kind, char *bytes, size_t length)
+{
+	switch (kind) {
+	case ENTRY_HEADER: return deliver_header(easy, bytes, length);
+	case ENTRY_BODY: return deliver_body(easy, bytes, 1, length);
+	case ENTRY_DEBUG:
+		if (easy->options.debug != NULL)
+			easy->options.debug(handle_of(easy), CURLINFO_HEADER_IN, bytes, length, easy->options.debug_data);
+		break;
+	}
+	return length;
+}
+
+enum flush { FLUSHED, FLUSH_PAUSED, FLUSH_REFUSED };
+
+static enum flush flush(struct easy *easy)
+{
+	struct journal *journal = &easy->response.journal;
+	enum entry_kind kind;
+	char *bytes;
+	size_t length;
+	while (journal_next(journal, &kind, &bytes, &length)) {
+		size_t taken = deliver_entry(easy, kind, bytes, length);
+		if (taken == CURL_WRITEFUNC_PAUSE)
+			return FLUSH_PAUSED;
+		if (taken != length)
+			return FLUSH_REFUSED;
+		journal_delivered(journal);
+	}
+	journal_clear(journal);
+	return FLUSHED;
+}
+
+bool response_flush(struct easy *easy)
+{
+	enum flush result;
+	while ((result = flush(easy)) == FLUSH_PAUSED)
+		journal_delivered(&easy->response.journal);
+	easy->response.state = RESPONSE_BETWEEN;
+	return result == FLUSHED;
+}
+
+/* ---- header blocks ------------------------------------------------------------------------------- */
+
+/* 1xx always; a redirect that libcurl follows. Answers of an authentication round are known to be
+ * interim only when the next block comes. */
+static bool is_interim(const struct easy *easy)
+{
+	const struct response *response = &easy->response;
+	if (response->status < 200)
+		return response->status != 101;
+	return response->status < 400 && response->status >= 300 && response->has_location && easy->options.follow_location;
+}
+
+/* The block was delivered. If another one follows it was interim, whatever it looked like. */
+static void note_delivered(struct easy *easy)
+{
+	struct response *response = &easy->response;
+	if (!has_header_sink(easy) && !easy->options.include_header && easy->options.debug == NULL)
+		return;
+	if (easy->interim_count < INTERIM_MOST)
+		easy->interim_status[easy->interim_count] = (short)response->status;
+	easy->interim_count++;
+	response->final_delivered = !is_interim(easy);
+}
+
+static void begin_block(struct easy *easy, int status)
+{
+	struct response *response = &easy->response;
+	int position = response->blocks++;
+	response->status = status;
+	response->has_location = false;
+	response->retry_after_ms = -1;
+	response->judged = false;
+	/* The blocks before this one were interim after all, except where body came between: then the
+	 * program has had something that is final. */
+	response->final_delivered = response->body_delivered;
+	bool before = easy->begun && position < easy->interim_count && position < INTERIM_MOST &&
+	              easy->interim_status[position] == status;
+	response->state = before ? RESPONSE_SKIPPING : RESPONSE_HOLDING;
+}
+
+static bool is_blank(const char *line, size_t length)
+{
+	return (length == 2 && line[0] == '\r' && line[1] == '\n') || (length == 1 && line[0] == '\n');
+}
+
+static void read_line(struct response *response, const char *line, size_t length)
+{
+	size_t value_length;
+	const char *value;
+	if (response->status < 300)
+		return;
+	if (http_header_value(line, length, "Location", &value_length) != NULL)
+		response->has_location = true;
+	value = http_header_value(line, length, "Retry-After", &value_length);
+	if (value != NULL)
+		response->retry_after_ms = http_retry_after_ms(value, value_length, clock_wall_s());
+}
+
+static void hold(struct easy *easy, enum entry_kind kind, const char *bytes, size_t length)
+{
+	struct response *response = &easy->response;
+	if (journal_add(&response->journal, kind, bytes, length))
+		return;
+	/* Not to be held: deliver what there is, and let this response stand. */
+	response->judged = true;
+	response_flush(easy);
+	deliver_entry(easy, kind, (char *)(uintptr_t)bytes, length);
+	note_delivered(easy);
+	response->final_delivered = true;
+}
+
+static void hold_header(struct easy *easy, const char *line, size_t length)
+{
+	/* With CURLOPT_HEADER libcurl writes each line to the body first, then to the header sink. */
+	if (easy->options.include_header)
+		hold(easy, ENTRY_BODY, line, length);
+	if (has_header_sink(easy))
+		hold(easy, ENTRY_HEADER, line, length);
+}
+
+/* Returns what the callback is to return to libcurl. */
+static size_t finish_block(struct easy *easy, size_t length)
+{
+	struct response *response = &easy->response;
+	enum flush result = flush(easy);
+	if (result == FLUSH_PAUSED) {
+		response->state = RESPONSE_FLUSHING; /* libcurl brings this line again */
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	response->state = RESPONSE_BETWEEN;
+	note_delivered(easy);
+	return result == FLUSHED ? length : 0;
+}
+
+static size_t end_block(struct easy *easy, size_t length)
+{
+	struct response *response = &easy->response;
+	if (transfer_judge_status(easy)) {
+		response->state = RESPONSE_DROPPING;
+		return length;
+	}
+	return finish_block(easy, length);
+}
+
+/* A line outside any HTTP header block: a trailer, or the reply of an FTP server. Replies are held
+ * until the first byte of the body, so that a refused transfer has delivered nothing. */
+static size_t loose_line(struct easy *easy, char *line, size_t length)
+{
+	struct response *response = &easy->response;
+	if (!has_header_sink(easy))
+		return length;
+	if (response->blocks == 0 && !response->final_delivered && journal_add(&response->journal, ENTRY_HEADER, line, length))
+		return length;
+	if (!response_flush(easy))
+		return 0;
+	response->final_delivered = true;
+	return deliver_header(easy, line, length);
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *context)
+{
+	struct easy *easy = context;
+	struct response *response = &easy->response;
+	size_t length = size * count;
+	if (!easy->active)
+		return deliver_header(easy, line, length);
+	if (response->state == RESPONSE_BETWEEN) {
+		int status = http_status_line(line, length);
+		if (status == 0)
+			return loose_line(easy, line, length);
+		begin_block(easy, status);
+	}
+	bool blank = is_blank(line, length);
+	switch (response->state) {
+	case RESPONSE_HOLDING:
+		read_line(response, line, length);
+		hold_header(easy, line, length);
+		return blank ? end_block(easy, length) : length;
+	case RESPONSE_FLUSHING: return finish_block(easy, length);
+	case RESPONSE_SKIPPING:
+		read_line(response, line, length);
+		if (blank) {
+			response->state = RESPONSE_BETWEEN;
+			response->final_delivered = !is_interim(easy);
+		}
+		return length;
+	default: return length;
+	}
+}
+
+/* ---- body and debug ------------------------------------------------------------------------------ */
+
+static size_t drop(struct response *response, const char *bytes, size_t length)
+{
+	/* Kept while it is small: should the backoff be cut short, this is the last response after all. */
+	if (response->journal.used + length > BODY_KEPT_MOST)
+		response->journal.overflowed = true;
+	else
+		journal_add(&response->journal, ENTRY_BODY, bytes, length);
+	response->dropped += length;
+	/* Reading on keeps the connection for the next attempt, but not at any price. */
+	return response->dropped > BODY_DROPPED_MOST ? 0 : length;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *context)
+{
+	struct easy *easy = context;
+	struct response *response = &easy->response;
+	if (easy->active) {
+		if (response->state == RESPONSE_DROPPING)
+			return drop(response, bytes, size * count);
+		if (response->journal.used != 0 && !response_flush(easy))
+			return 0;
+		response->final_delivered = response->body_delivered = true;
+	}
+	return deliver_body(easy, bytes, size, count);
+}
+
+/* True if what the program's debug callback would be shown is held or dropped instead. */
+static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *bytes, size_t length)
+{
+	struct response *response = &easy->response;
+	if (type != CURLINFO_HEADER_IN && type != CURLINFO_DATA_IN)
+		return false; /* what was sent, and remarks: a true record of each attempt */
+	if (type == CURLINFO_HEADER_IN && response->state == RESPONSE_BETWEEN) {
+		int status = http_status_line(bytes, length);
+		if (status != 0) /* libcurl shows a line here before it hands it on */
+			begin_block(easy, status);
+		else if (response->blocks == 0 && !response->final_delivered)
+			return journal_add(&response->journal, ENTRY_DEBUG, bytes, length); /* see loose_line() */
+	}
+	switch (response->state) {
+	case RESPONSE_HOLDING:
+		hold(easy, ENTRY_DEBUG, bytes, length);
+		return true;
+	case RESPONSE_SKIPPING:
+	case RESPONSE_DROPPING: return true;
+	default:
+		response->final_delivered = true;
+		return false;
+	}
+}
+
+static int on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *context)
+{
+	struct easy *easy = context;
+	if (easy->options.debug == NULL)
+		return 0;
+	if (easy->active && keep_from_debug(easy, type, bytes, length))
+		return 0;
+	return easy->options.debug(handle, type, bytes, length, easy->options.debug_data);
+}
+
+/* ---- installing ---------------------------------------------------------------------------------- */
+
+void response_wrap_debug(struct easy *easy, CURL *handle)
+{
+	easy->real->easy_setopt(handle, CURLOPT_DEBUGFUNCTION, easy->options.debug != NULL ? on_debug : NULL);
+	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, easy);
+}
+
+void response_wrap(struct easy *easy, CURL *handle)
+{
+	if (easy->wrapped)
+		return;
+	easy->wrapped = true;
+	easy->real->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
+	easy->real->easy_setopt(handle, CURLOPT_WRITEDATA, easy);
+	easy->real->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
+	easy->real->easy_setopt(handle, CURLOPT_HEADERDATA, easy);
+	easy->real->easy_setopt(handle, CURLOPT_HEADER, 0L); /* see hold_header() */
+	if (easy->options.debug != NULL)
+		response_wrap_debug(easy, handle);
+}
+
+void response_unwrap(struct easy *easy, CURL *handle)
+{
+	const struct easy_options *options = &easy->options;
+	if (!easy->wrapped)
+		return;
+	easy->wrapped = false;
+	easy->real->easy_setopt(handle, CURLOPT_WRITEFUNCTION, options->write);
+	easy->real->easy_setopt(handle, CURLOPT_WRITEDATA, options->write_data);
+	easy->real->easy_setopt(handle, CURLOPT_HEADERFUNCTION, options->header);
+	easy->real->easy_setopt(handle, CURLOPT_HEADERDATA, options->header_data);
+	easy->real->easy_setopt(handle, CURLOPT_HEADER, (long)options->include_header);
+	easy->real->easy_setopt(handle, CURLOPT_DEBUGFUNCTION, options->debug);
+	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, options->debug_data);
+}
+
+void response_reset(struct easy *easy)
+{
+	struct response *response = &easy->response;
+	struct journal journal = response->journal;
+	journal_clear(&journal);
+	*response = (struct response){.retry_after_ms = -1, .journal = journal};
+}
+
+bool response_delivered(const struct easy *easy)
+{
+	return easy->response.final_delivered || easy->interim_count > INTERIM_MOST;
+}

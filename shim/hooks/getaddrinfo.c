@@ -1,0 +1,113 @@
+/* getaddrinfo(3): looked up again when the name service was out of reach for a moment. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <netdb.h>
+#include <string.h>
+
+#include "hooks/curl_real.h"
+#include "retryshim/hooks.h"
+#include "retryshim/runtime.h"
+
+typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+/* ---- tier 1: the real function ---------------------------------------------------------------- */
+
+static getaddrinfo_function *real_getaddrinfo(void)
+{
+	static _Atomic(void *) slot;
+	return (getaddrinfo_function *)real_libc(&slot, "getaddrinfo");
+}
+
+/* ---- tier 2: ours ----------------------------------------------------------------------------- */
+
+/* The program's arguments. */
+struct lookup {
+	const char *node, *service;
+	const struct addrinfo *hints;
+	struct addrinfo **list;
+	int64_t start_ns;
+};
+
+static void describe(const struct lookup *lookup, struct target *target)
+{
+	memset(target, 0, sizeof *target);
+	if (lookup->node != NULL)
+		memcpy(target->name, lookup->node, strnlen(lookup->node, sizeof target->name - 1));
+	for (const char *digit = lookup->service; digit != NULL && *digit >= '0' && *digit <= '9'; digit++)
+		target->port = (uint16_t)(target->port * 10 + (*digit - '0'));
+}
+
+static int look_up(const struct lookup *lookup)
+{
+	return real_getaddrinfo()(lookup->node, lookup->service, lookup->hints, lookup->list);
+}
+
+/* Returns the outcome, with the last failure's errno in *error (EAI_SYSTEM is explained by it). */
+static int retry(const struct lookup *lookup, struct op *op, int code, int *error)
+{
+	for (;;) {
+		struct failure failure = {.source = SOURCE_RESOLVE, .code = code, .system_errno = *error};
+		struct verdict verdict = op_failed(op, &failure, NULL);
+		if (verdict.action == ACTION_DELIVER)
+			return code;
+		if (sleep_until(verdict.at_ns) == SLEEP_INTERRUPTED) {
+			op_given_up(op, &verdict, REASON_SIGNAL, NULL);
+			return code;
+		}
+		op_next_attempt(op);
+		code = look_up(lookup);
+		*error = errno;
+		if (code == 0) {
+			op_succeeded(op);
+			return 0;
+		}
+	}
+}
+
+static int recover(const struct lookup *lookup, int code, const void *caller)
+{
+	int error = errno;
+	struct op op;
+	struct target target;
+	const struct config *config = engine_config(FAMILY_RESOLVE);
+	/* libcurl resolves in threads of its own and must be able to abandon them at its own time-outs:
+	 * the transfer's operation retries, not the look-up inside it. */
+	if (config != NULL && !curl_real_is_caller(caller)) {
+		describe(lookup, &target);
+		if (op_begin(&op, config, "getaddrinfo", &target, lookup->start_ns, 0))
+			code = retry(lookup, &op, code, &error);
+	}
+	errno = error;
+	return code;
+}
+
+static int shim_getaddrinfo(const struct lookup *lookup, const void *caller)
+{
+	int errno_before = errno;
+	/* Name service modules connect through our symbols; the guard keeps them to one attempt. */
+	bool outermost = !depth_nested();
+	uintptr_t depth = depth_enter();
+	int code = look_up(lookup);
+	if (code != 0 && outermost) {
+		code = recover(lookup, code, caller);
+		if (code == 0)
+			errno = errno_before;
+	}
+	depth_leave(depth);
+	if (code == 0)
+		addresses_remember(lookup->node, *lookup->list);
+	return code;
+}
+
+/* ---- tier 3: exported ------------------------------------------------------------------------- */
+
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+                                                       const struct addrinfo *hints, struct addrinfo **list)
+{
+	struct lookup lookup = {node, service, hints, list, clock_coarse_ns()};
+	if (real_getaddrinfo() == NULL) {
+		errno = ENOSYS;
+		return EAI_SYSTEM;
+	}
+	return shim_getaddrinfo(&lookup, __builtin_return_address(0));
+}

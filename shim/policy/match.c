@@ -1,0 +1,256 @@
+/* Which hosts and programs are ours: the patterns of RETRY_HOSTS and its three companions. */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "policy/text.h"
+#include "retryshim/policy.h"
+
+static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+enum pattern_kind { PATTERN_BAD, PATTERN_UNIX, PATTERN_NETWORK, PATTERN_NAME };
+
+struct pattern {
+	enum pattern_kind kind;
+	char glob[HOST_NAME_MAX_BYTES];
+	uint8_t address[16];
+	int prefix_bits; /* of the 128 */
+	uint16_t port;   /* 0 = any */
+};
+
+/* Reads an address of either family; returns the bits of its own family, 0 if it is none. */
+static int read_address(const char *text, uint8_t address[16])
+{
+	char copy[64];
+	size_t length = strcspn(text, "%"); /* a zone names an interface, not a host */
+	if (length == 0 || length >= sizeof copy)
+		return 0;
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+	if (inet_pton(AF_INET6, copy, address) == 1)
+		return 128;
+	uint8_t v4[4];
+	if (text[length] != '\0' || inet_pton(AF_INET, copy, v4) != 1)
+		return 0;
+	memcpy(address, mapped_prefix, sizeof mapped_prefix);
+	memcpy(address + 12, v4, sizeof v4);
+	return 32;
+}
+
+/* Takes ":port" off the end of `text`, in place. False if there is one and it is bad. An IPv6
+ * address has its port outside brackets only: a bare one with two colons and more has none. */
+static bool cut_port(char *text, uint16_t *port)
+{
+	*port = 0;
+	char *colon = strrchr(text, ':');
+	if (text[0] == '[') {
+		char *bracket = strchr(text, ']');
+		if (bracket == NULL || (bracket[1] != '\0' && bracket + 1 != colon))
+			return false;
+		bool has_port = bracket[1] == ':';
+		*bracket = '\0';
+		memmove(text, text + 1, strlen(text));
+		return !has_port || (*port = text_port(colon + 1)) != 0;
+	}
+	if (colon == NULL || strchr(text, ':') != colon)
+		return true;
+	*colon = '\0';
+	if (strcmp(colon + 1, "*") == 0)
+		return true;
+	return (*port = text_port(colon + 1)) != 0;
+}
+
+/* Takes "/bits" off an address pattern, in place; -1 = none, -2 = bad. */
+static int cut_prefix(char *text)
+{
+	char *slash = strchr(text, '/');
+	int64_t bits;
+	if (slash == NULL)
+		return -1;
+	*slash = '\0';
+	return text_integer(slash + 1, &bits) && bits <= 128 ? (int)bits : -2;
+}
+
+/* "host." and "host" are one name. */
+static void cut_root_dot(char *name)
+{
+	size_t length = strlen(name);
+	if (length > 1 && name[length - 1] == '.')
+		name[length - 1] = '\0';
+}
+
+static struct pattern read_pattern(char *item)
+{
+	struct pattern pattern = {.kind = PATTERN_BAD};
+	if (strncmp(item, "unix:", 5) == 0) {
+		if (item[5] == '\0' || strlen(item + 5) >= sizeof pattern.glob)
+			return pattern;
+		strcpy(pattern.glob, item + 5);
+		pattern.kind = PATTERN_UNIX;
+		return pattern;
+	}
+	bool bracketed = item[0] == '[';
+	/* "10.0.0.0/8:443": the port stands last, behind the prefix. */
+	if (!cut_port(item, &pattern.port))
+		return pattern;
+	int prefix = cut_prefix(item);
+	int family_bits = read_address(item, pattern.address);
+	if (family_bits != 0) {
+		if (prefix == -2 || prefix > family_bits)
+			return pattern;
+		pattern.prefix_bits = prefix < 0 ? 128 : prefix + (128 - family_bits);
+		pattern.kind = PATTERN_NETWORK;
+	} else if (prefix == -1 && !bracketed && item[0] != '\0' && strpbrk(item, " :/@[]") == NULL &&
+	           text_is_printable(item) && strlen(item) < sizeof pattern.glob) {
+		strcpy(pattern.glob, item);
+		cut_root_dot(pattern.glob);
+		pattern.kind = PATTERN_NAME;
+	}
+	return pattern;
+}
+
+static bool same_network(const uint8_t a[16], const uint8_t b[16], int bits)
+{
+	int whole = bits / 8, rest = bits % 8;
+	if (memcmp(a, b, (size_t)whole) != 0)
+		return false;
+	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
+}
+
+static bool pattern_matches(const struct pattern *pattern, const struct target *target)
+{
+	if (pattern->kind == PATTERN_UNIX || target->is_unix)
+		return pattern->kind == PATTERN_UNIX && target->is_unix && text_glob(pattern->glob, target->name, false);
+	if (pattern->port != 0 && pattern->port != target->port)
+		return false;
+	if (pattern->kind == PATTERN_NETWORK)
+		return target->has_address && same_network(pattern->address, target->address, pattern->prefix_bits);
+	/* An unknown name is "", which `*` alone matches: "*:25" means every host. */
+	return pattern->kind == PATTERN_NAME && text_glob(pattern->glob, target->name, true);
+}
+
+bool match_host(const char *patterns, const struct target *target)
+{
+	struct target normal = *target;
+	if (!normal.is_unix)
+		cut_root_dot(normal.name);
+	while (patterns != NULL && *patterns != '\0') {
+		char item[512];
+		if (!text_next_item(&patterns, item, sizeof item))
+			continue;
+		struct pattern pattern = read_pattern(item);
+		if (pattern_matches(&pattern, &normal))
+			return true;
+	}
+	return false;
+}
+
+static bool is_host_pattern(const char *item)
+{
+	char copy[512];
+	strcpy(copy, item); /* text_list_valid() hands on items that fit */
+	return read_pattern(copy).kind != PATTERN_BAD;
+}
+
+bool match_hosts_valid(const char *patterns) { return text_list_valid(patterns, is_host_pattern); }
+
+bool match_name(const char *globs, const char *name)
+{
+	while (globs != NULL && *globs != '\0') {
+		char item[512];
+		if (text_next_item(&globs, item, sizeof item) && text_glob(item, name, false))
+			return true;
+	}
+	return false;
+}
+
+bool match_token(const char *list, const char *token)
+{
+	while (list != NULL && *list != '\0') {
+		char item[512];
+		if (text_next_item(&list, item, sizeof item) && text_equal(item, token))
+			return true;
+	}
+	return false;
+}
+
+bool match_takes_host(const struct config *config, const struct target *target)
+{
+	if (match_host(config->skip_hosts, target))
+		return false;
+	return config->hosts[0] == '\0' || match_host(config->hosts, target);
+}
+
+bool match_takes_program(const struct config *config, const char *program)
+{
+	if (match_name(config->skip_programs, program))
+		return false;
+	return config->programs[0] == '\0' || match_name(config->programs, program);
+}
+
+bool target_set_address(struct target *target, const char *text)
+{
+	char copy[64];
+	uint8_t address[16];
+	size_t length = strlen(text);
+	if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+		text++;
+		length -= 2;
+	}
+	if (length >= sizeof copy)
+		return false;
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+	if (read_address(copy, address) == 0)
+		return false;
+	memcpy(target->address, address, sizeof address);
+	target->has_address = true;
+	return true;
+}
+
+/* Appends to a terminated text, as far as it fits. */
+static void append(char *out, size_t size, const char *text)
+{
+	size_t used = strlen(out);
+	for (; *text != '\0' && used + 1 < size; text++) {
+		unsigned char c = (unsigned char)*text;
+		out[used++] = c < ' ' || c == 0x7f ? '?' : *text;
+	}
+	out[used] = '\0';
+}
+
+static void append_port(char *out, size_t size, uint16_t port)
+{
+	char digits[8];
+	size_t at = sizeof digits;
+	digits[--at] = '\0';
+	do {
+		digits[--at] = (char)('0' + port % 10);
+		port /= 10;
+	} while (port != 0);
+	append(out, size, ":");
+	append(out, size, digits + at);
+}
+
+void target_format(const struct target *target, char *out, size_t size)
+{
+	char numeric[INET6_ADDRSTRLEN] = "?";
+	const char *host = target->name;
+	out[0] = '\0';
+	if (target->is_unix) {
+		append(out, size, "unix:");
+		append(out, size, target->name);
+		return;
+	}
+	if (host[0] == '\0' && target->has_address) {
+		bool mapped = memcmp(target->address, mapped_prefix, sizeof mapped_prefix) == 0;
+		inet_ntop(mapped ? AF_INET : AF_INET6, target->address + (mapped ? 12 : 0), numeric, sizeof numeric);
+	}
+	if (host[0] == '\0')
+		host = numeric;
+	bool brackets = strchr(host, ':') != NULL;
+	append(out, size, brackets ? "[" : "");
+	append(out, size, host);
+	append(out, size, brackets ? "]" : "");
+	if (target->port != 0)
+		append_port(out, size, target->port);
+}

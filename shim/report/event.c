@@ -1,0 +1,206 @@
+/* The texts of section 1 of the design, and the same as JSON. */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report/line.h"
+#include "report/sink.h"
+#include "retryshim/report.h"
+
+static int64_t wall_now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static const char *message_of(const struct report_event *event)
+{
+	return event->message != NULL ? event->message : event->class->message;
+}
+
+/* "ERROR: message." */
+static void put_error(struct line *line, const struct report_event *event)
+{
+	line_text(line, event->class->symbol);
+	if (message_of(event)[0] != '\0') {
+		line_text(line, ": ");
+		line_text(line, message_of(event));
+	}
+	line_text(line, ".");
+}
+
+static void text_attempt_failed(struct line *line, const struct report_event *event)
+{
+	line_text(line, "Retry attempt ");
+	line_unsigned(line, (uint64_t)event->attempt);
+	line_text(line, "/");
+	line_unsigned(line, (uint64_t)event->max_attempts);
+	line_text(line, " failed: ");
+	put_error(line, event);
+	line_text(line, " Next attempt in ");
+	line_seconds(line, event->delay_ns);
+}
+
+static void text_succeeded(struct line *line, const struct report_event *event)
+{
+	line_text(line, event->operation);
+	line_text(line, " succeeded on attempt ");
+	line_unsigned(line, (uint64_t)event->attempt);
+	line_text(line, " after ");
+	line_unsigned(line, (uint64_t)event->attempt - 1);
+	line_text(line, " retries.");
+}
+
+static void text_exhausted(struct line *line, const struct report_event *event)
+{
+	line_text(line, "All ");
+	line_unsigned(line, (uint64_t)event->max_attempts);
+	line_text(line, " attempts failed for ");
+	line_text(line, event->operation);
+	line_text(line, ". Returning ");
+	line_text(line, event->class->symbol);
+	line_text(line, ".");
+}
+
+static void text_given_up(struct line *line, const struct report_event *event)
+{
+	line_text(line, "Giving up ");
+	line_text(line, event->operation);
+	line_text(line, " after attempt ");
+	line_unsigned(line, (uint64_t)event->attempt);
+	line_text(line, " (");
+	line_text(line, reason_name(event->reason));
+	line_text(line, "): ");
+	put_error(line, event);
+}
+
+static void text_not_retryable(struct line *line, const struct report_event *event)
+{
+	line_text(line, "Non-retryable error in ");
+	line_text(line, event->operation);
+	line_text(line, ": ");
+	put_error(line, event);
+}
+
+static void put_start(struct line *line)
+{
+	line_text(line, "retryshim[");
+	line_unsigned(line, (uint64_t)getpid());
+	line_text(line, "] ");
+}
+
+static void put_text(struct line *line, const struct report_event *event, const char *target)
+{
+	put_start(line);
+	line_hex(line, event->op);
+	if (event->trace_id[0] != '\0') {
+		line_text(line, "/");
+		line_text(line, event->trace_id);
+	}
+	line_text(line, " ");
+	line_text(line, target);
+	line_text(line, ": ");
+	switch (event->event) {
+	case EVENT_ATTEMPT_FAILED: text_attempt_failed(line, event); break;
+	case EVENT_SUCCEEDED: text_succeeded(line, event); break;
+	case EVENT_EXHAUSTED: text_exhausted(line, event); break;
+	case EVENT_GIVEN_UP: text_given_up(line, event); break;
+	case EVENT_NOT_RETRYABLE: text_not_retryable(line, event); break;
+	case EVENT_NONE: break;
+	}
+}
+
+static void json_time(struct line *line, int64_t wall_us)
+{
+	struct line stamp = {0};
+	line_time(&stamp, wall_us);
+	stamp.text[stamp.length] = '\0';
+	line_json_string(line, "ts", stamp.text);
+}
+
+static void json_op(struct line *line, uint64_t op)
+{
+	struct line id = {0};
+	line_hex(&id, op);
+	id.text[id.length] = '\0';
+	line_json_string(line, "op", id.text);
+}
+
+static void put_json(struct line *line, const struct report_event *event, const char *target, int64_t wall_us)
+{
+	line_json_open(line);
+	json_time(line, wall_us);
+	line_json_number(line, "pid", (uint64_t)getpid());
+	line_json_string(line, "program", event->program);
+	json_op(line, event->op);
+	if (event->trace_id[0] != '\0')
+		line_json_string(line, "trace_id", event->trace_id);
+	line_json_string(line, "operation", event->operation);
+	line_json_string(line, "target", target);
+	line_json_string(line, "event", event_name(event->event));
+	line_json_number(line, "attempt", (uint64_t)event->attempt);
+	line_json_number(line, "max_attempts", (uint64_t)event->max_attempts);
+	if (event->class != NULL) {
+		line_json_string(line, "category", category_name(event->class->category));
+		line_json_string(line, "severity", severity_name(event->class->severity));
+		line_json_string(line, "error", event->class->symbol);
+		line_json_string(line, "message", message_of(event));
+	}
+	if (event->event == EVENT_ATTEMPT_FAILED)
+		line_json_number(line, "delay_ms", ((uint64_t)event->delay_ns + 500000) / 1000000);
+	if (event->reason != REASON_NONE)
+		line_json_string(line, "reason", reason_name(event->reason));
+	line_json_close(line);
+}
+
+void report_event(const struct config *config, const struct report_event *event)
+{
+	if (!config->diag || event->event == EVENT_NONE)
+		return;
+	int error = errno;
+	char target[TARGET_TEXT_MAX];
+	struct line line = {0};
+	int64_t wall_us = wall_now_us();
+	target_format(event->target, target, sizeof target);
+	if (config->diag_format == DIAG_JSON)
+		put_json(&line, event, target, wall_us);
+	else
+		put_text(&line, event, target);
+	line_end(&line);
+	sink_write(config, &line, event->operation, wall_us);
+	errno = error;
+}
+
+void report_bad_value(const struct config *config, const char *name, const char *value, const char *used)
+{
+	if (!config->diag)
+		return;
+	int error = errno;
+	struct line line = {0};
+	int64_t wall_us = wall_now_us();
+	char shown[101] = {0};
+	memcpy(shown, value, strnlen(value, sizeof shown - 1));
+	if (config->diag_format == DIAG_JSON) {
+		line_json_open(&line);
+		json_time(&line, wall_us);
+		line_json_number(&line, "pid", (uint64_t)getpid());
+		line_json_string(&line, "event", "bad_value");
+		line_json_string(&line, "variable", name);
+		line_json_string(&line, "value", shown);
+		line_json_string(&line, "default", used);
+		line_json_close(&line);
+	} else {
+		put_start(&line);
+		line_text(&line, name);
+		line_text(&line, "=");
+		line_text(&line, shown);
+		line_text(&line, " is not valid; using ");
+		line_text(&line, used[0] != '\0' ? used : "nothing");
+		line_text(&line, " instead.");
+	}
+	line_end(&line);
+	sink_write(config, &line, "config", wall_us);
+	errno = error;
+}

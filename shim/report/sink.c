@@ -1,0 +1,186 @@
+/* Standard error, a file, a directory: opened, written and closed for each event. */
+#include "report/sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 4096 };
+
+static _Atomic(int) started;
+static dev_t stderr_device;
+static ino_t stderr_inode;
+static bool stderr_known;
+
+void report_start(void)
+{
+	struct stat status;
+	if (atomic_exchange(&started, 1) != 0 || fstat(STDERR_FILENO, &status) != 0)
+		return;
+	stderr_device = status.st_dev;
+	stderr_inode = status.st_ino;
+	stderr_known = true;
+}
+
+static bool stderr_is_ours(void)
+{
+	struct stat status;
+	return stderr_known && fstat(STDERR_FILENO, &status) == 0 && status.st_dev == stderr_device &&
+	       status.st_ino == stderr_inode;
+}
+
+/* Writing to a pipe without a reader raises SIGPIPE; writing to the terminal from the background may
+ * raise SIGTTOU. Neither may end or stop a program that did not write itself. SIGPIPE is aimed at the
+ * writing thread (signal(7)), so it is still pending here and can be taken back. */
+static bool write_quietly(int file, const char *text, size_t length)
+{
+	sigset_t held, before, pending;
+	const struct timespec at_once = {0, 0};
+	struct pollfd ready = {.fd = file, .events = POLLOUT};
+	sigemptyset(&held);
+	sigaddset(&held, SIGPIPE);
+	sigaddset(&held, SIGTTOU);
+	if (poll(&ready, 1, 0) == 0) /* a full pipe: lose the line, not the program's time */
+		return true;
+	if (pthread_sigmask(SIG_BLOCK, &held, &before) != 0)
+		return false;
+	sigpending(&pending);
+	bool pipe_was_pending = sigismember(&pending, SIGPIPE) == 1;
+	ssize_t written = write(file, text, length);
+	if (written < 0 && errno == EPIPE && !pipe_was_pending) {
+		sigemptyset(&held);
+		sigaddset(&held, SIGPIPE);
+		sigtimedwait(&held, NULL, &at_once);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return written == (ssize_t)length;
+}
+
+static void write_stderr(const char *text, size_t length)
+{
+	if (stderr_is_ours())
+		write_quietly(STDERR_FILENO, text, length);
+}
+
+/* Named once a process and variable: a full disk must not turn into a flood. */
+static void name_failed_sink(_Atomic(int) *named, const char *variable, const char *value, int error)
+{
+	struct line line = {0};
+	char symbol[24];
+	if (atomic_exchange(named, 1) != 0)
+		return;
+	errno_symbol(error, symbol, sizeof symbol);
+	line_text(&line, "retryshim[");
+	line_unsigned(&line, (uint64_t)getpid());
+	line_text(&line, "] ");
+	line_text(&line, variable);
+	line_text(&line, "=");
+	line_text(&line, value);
+	line_text(&line, " cannot be written (");
+	line_text(&line, symbol);
+	line_text(&line, "); its diagnostics are lost.");
+	line_end(&line);
+	write_stderr(line.text, line.length);
+}
+
+static bool append_piece(char *path, size_t *used, const char *piece, size_t length)
+{
+	if (length >= PATH_BYTES - *used)
+		return false;
+	memcpy(path + *used, piece, length);
+	*used += length;
+	path[*used] = '\0';
+	return true;
+}
+
+/* RETRY_DIAG_FILE with %p replaced by the process id; false if it is too long. */
+static bool expand_path(const char *pattern, char path[PATH_BYTES])
+{
+	size_t used = 0;
+	for (const char *from = pattern;; from += 2) {
+		struct line pid = {0};
+		const char *mark = strstr(from, "%p");
+		size_t plain = mark != NULL ? (size_t)(mark - from) : strlen(from);
+		if (!append_piece(path, &used, from, plain))
+			return false;
+		if (mark == NULL)
+			return true;
+		line_unsigned(&pid, (uint64_t)getpid());
+		if (!append_piece(path, &used, pid.text, pid.length))
+			return false;
+		from = mark;
+	}
+}
+
+/* O_NONBLOCK: opening a FIFO that nobody reads must fail, not wait. */
+static int open_sink(const char *path, int flags)
+{
+	return open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0644);
+}
+
+static void write_file(const struct config *config, const struct line *line)
+{
+	static _Atomic(int) named;
+	char path[PATH_BYTES];
+	errno = ENAMETOOLONG;
+	int file = expand_path(config->diag_file, path) ? open_sink(path, O_APPEND) : -1;
+	if (file < 0 || !write_quietly(file, line->text, line->length))
+		name_failed_sink(&named, "RETRY_DIAG_FILE", config->diag_file, errno);
+	if (file >= 0)
+		close(file);
+}
+
+/* An operation may be named freely (RETRY_OPERATION); a file name may not. */
+static void line_file_name(struct line *name, const char *operation, int64_t wall_us)
+{
+	line_compact_time(name, wall_us);
+	line_text(name, "_retry_");
+	size_t start = name->length;
+	line_text(name, operation);
+	for (size_t i = start; i < name->length; i++)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", name->text[i]) == NULL)
+			name->text[i] = '_';
+	if (name->length > 200)
+		name->length = 200;
+	line_text(name, ".txt");
+}
+
+static void write_directory(const struct config *config, const struct line *line, const char *operation, int64_t wall_us)
+{
+	static _Atomic(int) named;
+	int file = -1;
+	errno = ENAMETOOLONG;
+	/* Two events of one microsecond: the later one takes the next that is free. */
+	for (int turn = 0; turn < 1000 && file < 0; turn++) {
+		char path[PATH_BYTES];
+		size_t used = 0;
+		struct line name = {0};
+		line_file_name(&name, operation, wall_us + turn);
+		if (!append_piece(path, &used, config->diag_dir, strlen(config->diag_dir)) ||
+		    !append_piece(path, &used, "/", 1) || !append_piece(path, &used, name.text, name.length))
+			break;
+		file = open_sink(path, O_EXCL);
+		if (file < 0 && errno != EEXIST)
+			break;
+	}
+	if (file < 0 || !write_quietly(file, line->text, line->length))
+		name_failed_sink(&named, "RETRY_DIAG_DIR", config->diag_dir, errno);
+	if (file >= 0)
+		close(file);
+}
+
+void sink_write(const struct config *config, const struct line *line, const char *operation, int64_t wall_us)
+{
+	if (config->diag_file[0] != '\0')
+		write_file(config, line);
+	if (config->diag_dir[0] != '\0')
+		write_directory(config, line, operation, wall_us);
+	if (config->diag_file[0] == '\0' && config->diag_dir[0] == '\0')
+		write_stderr(line->text, line->length);
+}

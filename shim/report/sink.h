@@ -1,0 +1,12 @@
+/* Where lines go. For the report room alone. */
+#ifndef RETRYSHIM_REPORT_SINK_H
+#define RETRYSHIM_REPORT_SINK_H
+
+#include "report/line.h"
+#include "retryshim/config.h"
+
+/* Writes one ended line to every sink of the configuration. `operation` and `wall_us` name the file
+ * that RETRY_DIAG_DIR gets. A sink that fails is named once, on standard error. */
+void sink_write(const struct config *config, const struct line *line, const char *operation, int64_t wall_us);
+
+#endif

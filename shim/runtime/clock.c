@@ -1,0 +1,57 @@
+/* Time, the one place that sleeps, and when a thread may be cancelled. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "retryshim/runtime.h"
+
+static int64_t read_ns(clockid_t clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+int64_t clock_now_ns(void) { return read_ns(CLOCK_MONOTONIC); }
+
+int64_t clock_coarse_ns(void) { return read_ns(CLOCK_MONOTONIC_COARSE); }
+
+int64_t clock_wall_s(void) { return read_ns(CLOCK_REALTIME) / NS_PER_S; }
+
+/* signal(7): connect(2) goes on after a handler that was installed with SA_RESTART, sleeps never do.
+ * The kernel does not tell which handler ran, so one without the flag is enough to end the wait. */
+static bool all_handlers_restart(void)
+{
+	for (int number = 1; number <= SIGRTMAX; number++) {
+		struct sigaction action;
+		if (sigaction(number, NULL, &action) != 0)
+			continue;
+		if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
+			continue;
+		if ((action.sa_flags & SA_RESTART) == 0)
+			return false;
+	}
+	return true;
+}
+
+enum slept sleep_until(int64_t at_ns)
+{
+	struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
+	int error;
+	while ((error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL)) == EINTR) {
+		if (!all_handlers_restart())
+			return SLEEP_INTERRUPTED;
+	}
+	/* A sleep that a sandbox denies must not turn into a storm of attempts. */
+	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
+}
+
+int cancel_hold(void)
+{
+	int before = PTHREAD_CANCEL_ENABLE;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
+void cancel_restore(int before) { pthread_setcancelstate(before, &before); }
