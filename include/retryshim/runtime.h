@@ -48,7 +48,13 @@ const char *settings_trace_id(void);
 
 /* The next definition of a libc function behind ours, cached in *slot; NULL if there is none.
  * dlsym(3) takes the loader's lock at the first call for a slot, and allocates only if it misses. */
-void *real_libc(_Atomic(void *) *slot, const char *name);
+void *real_libc_find(_Atomic(void *) *slot, const char *name);
+
+static inline void *real_libc(_Atomic(void *) *slot, const char *name)
+{
+	void *function = atomic_load_explicit(slot, memory_order_relaxed);
+	return __builtin_expect(function != NULL, 1) ? function : real_libc_find(slot, name);
+}
 
 /* ---- depth guard ------------------------------------------------------------------------------ */
 

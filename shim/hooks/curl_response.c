@@ -61,6 +61,8 @@ static enum flush flush(struct easy *easy)
 	enum entry_kind kind;
 	char *bytes;
 	size_t length;
+	if (journal->used == 0)
+		return FLUSHED;
 	while (journal_next(journal, &kind, &bytes, &length)) {
 		size_t taken = deliver_entry(easy, kind, bytes, length);
 		if (taken == CURL_WRITEFUNC_PAUSE)
@@ -124,7 +126,7 @@ static void begin_block(struct easy *easy, int status)
 
 static bool is_blank(const char *line, size_t length)
 {
-	return (length == 2 && line[0] == '\r' && line[1] == '\n') || (length == 1 && line[0] == '\n');
+	return length <= 2 && length > 0 && line[length - 1] == '\n' && (length == 1 || line[0] == '\r');
 }
 
 static void read_line(struct response *response, const char *line, size_t length)
@@ -332,12 +334,15 @@ void response_unwrap(struct easy *easy, CURL *handle)
 	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, options->debug_data);
 }
 
+/* Field by field: every healthy transfer passes here. begin_block() sets the rest. */
 void response_reset(struct easy *easy)
 {
 	struct response *response = &easy->response;
-	struct journal journal = response->journal;
-	journal_clear(&journal);
-	*response = (struct response){.retry_after_ms = -1, .journal = journal};
+	response->state = RESPONSE_BETWEEN;
+	response->status = response->blocks = 0;
+	response->judged = response->final_delivered = response->body_delivered = false;
+	response->dropped = 0;
+	journal_clear(&response->journal);
 }
 
 bool response_delivered(const struct easy *easy)

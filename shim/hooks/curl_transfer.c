@@ -264,6 +264,8 @@ static void restore_options(struct easy *easy, CURL *handle)
 /* Delivers what is held of a response that stands after all. */
 static CURLcode deliver(struct easy *easy, CURLcode code)
 {
+	if (easy->response.journal.used == 0)
+		return code;
 	return response_flush(easy) || code != CURLE_OK ? code : CURLE_WRITE_ERROR;
 }
 

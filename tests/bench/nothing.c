@@ -1,0 +1,2 @@
+/* A process that starts and ends. */
+int main(void) { return 0; }

@@ -1,0 +1,6 @@
+"""The harness serves the tests of every folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "programs"))

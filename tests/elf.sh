@@ -1,0 +1,40 @@
+#!/bin/sh
+# The object as the loader sees it. Usage: tests/elf.sh libretryshim.so
+set -eu
+object=$1
+failed=0
+
+# expect NAME EXPECTED ACTUAL
+expect() {
+	if [ "$2" = "$3" ]; then
+		echo "ok - $1"
+	else
+		echo "not ok - $1"
+		printf 'expected:\n%s\nfound:\n%s\n' "$2" "$3"
+		failed=1
+	fi
+}
+
+needed=$(readelf -dW "$object" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vE '^lib(c|dl)\.so' || true)
+expect "depends on the C library alone" "" "$needed"
+
+# Every interposed libc name stands without a version: a version node would silently end interposition.
+libc="connect getaddrinfo"
+curl="curl_easy_cleanup curl_easy_duphandle curl_easy_init curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb"
+exports=$(
+	for name in $libc libretryshim_version; do echo "$name"; done
+	for name in $curl; do
+		for node in @@LIBRETRYSHIM @CURL_OPENSSL_4 @CURL_GNUTLS_3 @CURL_NSS_3; do echo "$name$node"; done
+	done
+)
+found=$(nm -D --defined-only "$object" | awk '$2 != "A" { print $3 }')
+expect "exports exactly the interposed names and the version" "$(echo "$exports" | LC_ALL=C sort)" "$(echo "$found" | LC_ALL=C sort)"
+
+version=$(strings -a "$object" | grep -cE '^libretryshim [0-9]+\.[0-9]+\.[0-9]+$' || true)
+expect "carries one version string" 1 "$version"
+expect "has no text relocations" "" "$(readelf -dW "$object" | grep TEXTREL || true)"
+expect "is RELRO" 1 "$(readelf -lW "$object" | grep -c GNU_RELRO)"
+expect "has no executable stack" "RW" "$(readelf -lW "$object" | awk '/GNU_STACK/ { print $(NF - 1) }')"
+# Thread-local storage by a call would allocate at a thread's first failure, perhaps in a signal handler.
+expect "reaches thread-local storage without a call" "" "$(nm -D --undefined-only "$object" | grep __tls_get_addr || true)"
+exit $failed
