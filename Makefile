@@ -14,6 +14,10 @@ CFLAGS ?= -O2 -g
 WERROR ?= -Werror
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes $(WERROR)
+# V=1 shows whole commands.
+ifneq ($(V),1)
+say = @echo '  $(1)	$@';
+endif
 COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) -Iinclude -Ishim $(CFLAGS) -MMD -MP
 
 # -nostartfiles: the start files' four weak symbols would be looked up in every process that loads us.
@@ -34,14 +38,14 @@ all: $(B)/libretryshim.so $(B)/retryshim
 # ---- the two products ---------------------------------------------------------------------------
 
 $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
-	$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
+	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
 $(B)/retryshim: $(CLI_OBJECTS) $(POLICY)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
 	@mkdir -p $(@D)
-	$(COMPILE) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<
+	$(call say,CC)$(COMPILE) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<
 
 # Says what is missing before the compiler says it in its own way.
 $(B)/headers:
@@ -58,19 +62,14 @@ deps:
 
 FAULTSERVER := $(B)/tests/faultserver
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
-HAZARDS := $(patsubst tests/hazards/%.c,$(B)/tests/hazards/%,$(wildcard tests/hazards/*.c))
 
 $(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -pthread -o $@ $(wildcard tests/faults/*.c)
+	$(call say,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -pthread -o $@ $(wildcard tests/faults/*.c)
 
 $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(POLICY) $(B)/obj/shim/report/line.o
 	@mkdir -p $(@D)
-	$(COMPILE) -o $@ $< $(POLICY) $(B)/obj/shim/report/line.o -lcmocka
-
-$(B)/tests/hazards/%.so: tests/hazards/%.c Makefile
-	@mkdir -p $(@D)
-	$(COMPILE) -fPIC -shared -o $@ $<
+	$(call say,CC)$(COMPILE) -o $@ $< $(POLICY) $(B)/obj/shim/report/line.o -lcmocka
 
 check: deps
 	@$(MAKE) --no-print-directory check-unit check-elf check-programs check-sanitizers lint
@@ -83,6 +82,20 @@ check-elf: $(B)/libretryshim.so
 
 check-programs: all $(FAULTSERVER)
 	RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider tests/faults tests/programs tests/hazards
+
+# The policy under the sanitizers; the object itself runs under valgrind and TSan in tests/hazards.
+check-sanitizers:
+	@$(MAKE) --no-print-directory B=$(B)/sanitized CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover' check-unit
+
+SHIM_C := $(wildcard shim/*/*.c)
+ANALYSE := -std=gnu11 -D_GNU_SOURCE -Iinclude -Ishim -DLIBRETRYSHIM_DIR='"/usr/local/lib"'
+
+# clang-tidy takes one file a run: several share state and report what is not there.
+lint:
+	@clang $(ANALYSE) $(WARNINGS) -fsyntax-only $(SHIM_C) && echo "clang: clean"
+	@set -e; for file in $(SHIM_C); do clang-tidy --quiet $$file -- $(ANALYSE) 2>/dev/null; done; echo "clang-tidy: clean"
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance -D_GNU_SOURCE -Iinclude -Ishim shim && echo "cppcheck: clean"
+	@set -e; for file in $(SHIM_C); do gcc $(ANALYSE) -O2 -Wall -Wextra -Werror -fanalyzer -c -o /dev/null $$file; done; echo "gcc -fanalyzer: clean"
 
 bench: all $(FAULTSERVER)
 	tests/bench/run $(B)

@@ -9,6 +9,7 @@
 #define RETRYSHIM_RUNTIME_H
 
 #include <netdb.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,15 +54,18 @@ void *real_libc_find(_Atomic(void *) *slot, const char *name);
 static inline void *real_libc(_Atomic(void *) *slot, const char *name)
 {
 	void *function = atomic_load_explicit(slot, memory_order_relaxed);
-	return __builtin_expect(function != NULL, 1) ? function : real_libc_find(slot, name);
+	if (__builtin_expect(function == NULL, 0))
+		return real_libc_find(slot, name);
+	return function;
 }
 
 /* ---- depth guard ------------------------------------------------------------------------------ */
 
 /* Only the outermost hook of a thread retries: libcurl and name service modules call back into us.
- * The guard remembers the frame of the outermost hook, not a count: when a handler leaves by
- * siglongjmp the count would stay up for ever, while a frame that lies deeper in the stack than its
- * successor is recognised as gone. */
+ * Set around calls into code that may do so, and only there. The guard remembers the frame of the
+ * outermost hook, not a count: when a handler leaves by siglongjmp a count would stay up for ever,
+ * while a frame that does not lie above ours in the stack is recognised as gone. (A frame is only
+ * compared, never read: it may have been on the stack of a coroutine that is no more.) */
 extern _Thread_local uintptr_t depth_frame __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 static inline bool depth_nested(void)
@@ -80,12 +84,18 @@ static inline __attribute__((always_inline)) uintptr_t depth_enter(void)
 
 static inline void depth_leave(uintptr_t before) { depth_frame = before; }
 
-/* ---- cancellation ----------------------------------------------------------------------------- */
+/* ---- signals and cancellation ----------------------------------------------------------------- */
 
-/* pthread_cancel(3) acts inside open, write, connect: between two of ours it would lose a descriptor.
- * Held while we work, and only then: our sleep may be cancelled, as the program's connect may. */
-int cancel_hold(void);
-void cancel_restore(int before);
+/* A handler that leaves by siglongjmp, or pthread_cancel(3), would lose what we have opened or switched
+ * between two steps of ours. Both are held while we work, and only then: our sleep and the program's
+ * connect may be left at any moment. Costs four system calls, so on the way of a failure only. */
+struct hold {
+	sigset_t signals;
+	int cancel;
+};
+
+void hold_begin(struct hold *hold);
+void hold_end(const struct hold *hold);
 
 /* ---- clock, sleep, random --------------------------------------------------------------------- */
 

@@ -126,10 +126,20 @@ static int retry(struct call *call, struct op *op, struct failure *failure)
 	}
 }
 
-/* Whether this failure is ours to recover; fills what the engine needs. */
+/* A program may pass any pointer; the kernel answers EFAULT where we would crash. It refuses a length
+ * that no address has before it looks (move_addr_to_kernel in net/socket.c). */
+static bool address_is_readable(const struct call *call, int error)
+{
+	return error != EFAULT && call->length <= sizeof(struct sockaddr_storage);
+}
+
+/* Whether this failure is ours to recover; fills what the engine needs. The socket comes first: with
+ * EBADF the kernel has not looked at the address either. */
 static bool takes(struct call *call, const struct config *config, struct target *target, struct failure *failure)
 {
-	if (!addresses_describe(call->address, call->length, target) || !inspect(call))
+	if (!inspect(call) || !address_is_readable(call, failure->code))
+		return false;
+	if (!addresses_describe(call->address, call->length, target))
 		return false;
 	if (target->is_unix && config->unix_mode == UNIX_OFF)
 		return false;
@@ -148,10 +158,11 @@ static int recover(struct call *call, int error)
 	const struct config *config = engine_config(FAMILY_CONNECT);
 	if (config == NULL)
 		return error;
-	int cancel = cancel_hold();
+	struct hold hold;
+	hold_begin(&hold);
 	bool ours = takes(call, config, &target, &failure) &&
 	            op_begin(&op, config, "connect", &target, call->start_ns, call->send_timeout_ns);
-	cancel_restore(cancel);
+	hold_end(&hold);
 	if (!ours)
 		return error;
 	error = retry(call, &op, &failure);
@@ -163,11 +174,9 @@ static int recover(struct call *call, int error)
 static __attribute__((noinline)) int shim_connect(struct call *call, int errno_before)
 {
 	int error = errno;
-	if (errno_is_failure(error) && !depth_nested()) {
-		uintptr_t depth = depth_enter();
+	/* No guard of our own: nothing below calls a hook, and a handler may leave us by siglongjmp. */
+	if (errno_is_failure(error) && !depth_nested())
 		error = recover(call, error);
-		depth_leave(depth);
-	}
 	/* A connect that succeeds at once leaves errno alone, and programs have come to print it. */
 	errno = error == 0 ? errno_before : error;
 	return error == 0 ? 0 : -1;

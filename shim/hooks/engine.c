@@ -18,11 +18,12 @@ static void tell_bad_values(const struct config *config)
 	static _Atomic(int) told;
 	if (!config->diag || atomic_exchange_explicit(&told, 1, memory_order_relaxed) != 0)
 		return;
-	int cancel = cancel_hold();
+	struct hold hold;
+	hold_begin(&hold);
 	/* RETRY_DIAG_FILE itself is text and cannot be malformed enough to be refused here: the sinks of
 	 * `config` stand. */
 	settings_complaints(tell_bad_value, (void *)(uintptr_t)config);
-	cancel_restore(cancel);
+	hold_end(&hold);
 }
 
 const struct config *engine_config(enum family family)
@@ -62,9 +63,10 @@ static void tell(const struct op *op, enum event event, const struct verdict *ve
 		told.delay_ns = verdict->delay_ns;
 		told.reason = verdict->reason;
 	}
-	int cancel = cancel_hold();
+	struct hold hold;
+	hold_begin(&hold);
 	report_event(op->config, &told);
-	cancel_restore(cancel);
+	hold_end(&hold);
 }
 
 bool op_begin(struct op *op, const struct config *config, const char *hook, const struct target *target,

@@ -37,9 +37,13 @@ static void describe(const struct lookup *lookup, struct target *target)
 		target->port = (uint16_t)(target->port * 10 + (*digit - '0'));
 }
 
+/* Name service modules connect through our symbols; the guard keeps them to one attempt. */
 static int look_up(const struct lookup *lookup)
 {
-	return real_getaddrinfo()(lookup->node, lookup->service, lookup->hints, lookup->list);
+	uintptr_t depth = depth_enter();
+	int code = real_getaddrinfo()(lookup->node, lookup->service, lookup->hints, lookup->list);
+	depth_leave(depth);
+	return code;
 }
 
 /* Returns the outcome, with the last failure's errno in *error (EAI_SYSTEM is explained by it). */
@@ -84,16 +88,12 @@ static int recover(const struct lookup *lookup, int code, const void *caller)
 static int shim_getaddrinfo(const struct lookup *lookup, const void *caller)
 {
 	int errno_before = errno;
-	/* Name service modules connect through our symbols; the guard keeps them to one attempt. */
-	bool outermost = !depth_nested();
-	uintptr_t depth = depth_enter();
 	int code = look_up(lookup);
-	if (code != 0 && outermost) {
+	if (code != 0 && !depth_nested()) {
 		code = recover(lookup, code, caller);
 		if (code == 0)
 			errno = errno_before;
 	}
-	depth_leave(depth);
 	if (code == 0)
 		addresses_remember(lookup->node, *lookup->list);
 	return code;

@@ -1,4 +1,4 @@
-/* Time, the one place that sleeps, and when a thread may be cancelled. */
+/* Time, the one place that sleeps, and when nothing may disturb. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -47,11 +47,23 @@ enum slept sleep_until(int64_t at_ns)
 	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
 }
 
-int cancel_hold(void)
+void hold_begin(struct hold *hold)
 {
-	int before = PTHREAD_CANCEL_ENABLE;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-	return before;
+	/* What a fault of the program's own raises must reach its handler: blocked, it kills. SIGSYS too is
+	 * one, where a sandbox answers for system calls. */
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+	sigset_t all;
+	sigfillset(&all);
+	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+		sigdelset(&all, faults[i]);
+	sigemptyset(&hold->signals);
+	pthread_sigmask(SIG_BLOCK, &all, &hold->signals);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &hold->cancel);
 }
 
-void cancel_restore(int before) { pthread_setcancelstate(before, &before); }
+void hold_end(const struct hold *hold)
+{
+	int ours;
+	pthread_setcancelstate(hold->cancel, &ours);
+	pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
+}

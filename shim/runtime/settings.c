@@ -115,9 +115,19 @@ static bool parse_once(void)
 	return true;
 }
 
+/* Left in the middle, it would never be ready. */
+static bool parse_undisturbed(void)
+{
+	struct hold hold;
+	hold_begin(&hold);
+	bool ready = parse_once();
+	hold_end(&hold);
+	return ready;
+}
+
 const struct config *settings_config(void)
 {
-	if (atomic_load_explicit(&stage, memory_order_acquire) != STAGE_READY && !parse_once())
+	if (atomic_load_explicit(&stage, memory_order_acquire) != STAGE_READY && !parse_undisturbed())
 		return NULL;
 	return config.enabled ? &config : NULL;
 }

@@ -69,6 +69,17 @@ static void unsafe_needs_both(void **state)
 	}
 }
 
+/* A hook that forgets to say so must not have a POST repeated: who answers has got the request. */
+static void a_response_means_sent(void **state)
+{
+	(void)state;
+	struct config config = config_default();
+	struct progress progress = {.attempt = 1, .deadline_ns = NONE};
+	struct failure failure = {.source = SOURCE_HTTP, .code = 503, .retry_after_ms = -1};
+	struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+	check_verdict("503", &verdict, "given_up", "unsafe");
+}
+
 /* No backoff that would end at the deadline or past it; d = 1000 ms. */
 static void deadline_to_the_nanosecond(void **state)
 {
@@ -153,8 +164,8 @@ static void attempts_allowed(void **state)
 		{"cap, first", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 2, "attempt_failed"},
 		{"cap, second", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 2, 2, "exhausted"},
 		{"cap above max", "1", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 1, "exhausted"},
-		{"425 once", "5", {.source = SOURCE_HTTP, .code = 425}, 1, 2, "attempt_failed"},
-		{"425 twice", "5", {.source = SOURCE_HTTP, .code = 425}, 2, 2, "exhausted"},
+		{"425 once", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 1, 2, "attempt_failed"},
+		{"425 twice", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 2, 2, "exhausted"},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -268,6 +279,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(order_of_the_questions), cmocka_unit_test(unsafe_needs_both),
+		cmocka_unit_test(a_response_means_sent),
 		cmocka_unit_test(deadline_to_the_nanosecond), cmocka_unit_test(retry_after_is_a_floor),
 		cmocka_unit_test(attempts_allowed), cmocka_unit_test(whole_operations),
 		cmocka_unit_test(own_limit_binds), cmocka_unit_test(names),
