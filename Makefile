@@ -61,15 +61,16 @@ deps:
 	@scripts/deps
 
 FAULTSERVER := $(B)/tests/faultserver
+UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/runtime/clock.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 $(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -pthread -o $@ $(wildcard tests/faults/*.c)
 
-$(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(POLICY) $(B)/obj/shim/report/line.o
+$(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS)
 	@mkdir -p $(@D)
-	$(call say,CC)$(COMPILE) -o $@ $< $(POLICY) $(B)/obj/shim/report/line.o -lcmocka
+	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
 	@$(MAKE) --no-print-directory check-unit check-elf check-programs check-sanitizers lint

@@ -99,9 +99,29 @@ void hold_end(const struct hold *hold);
 
 /* ---- clock, sleep, random --------------------------------------------------------------------- */
 
-int64_t clock_now_ns(void);    /* CLOCK_MONOTONIC */
-int64_t clock_coarse_ns(void); /* CLOCK_MONOTONIC_COARSE: up to 10 ms behind, a third of the cost */
-int64_t clock_wall_s(void);    /* seconds since 1970 */
+int64_t clock_now_ns(void); /* CLOCK_MONOTONIC */
+int64_t clock_wall_s(void); /* seconds since 1970 */
+
+/* When an attempt begins is wanted only if it fails, but has to be taken before. So every healthy call
+ * takes a mark, the processor's own counter (one instruction; even the vdso's clocks cost fifty), and
+ * clock_of_mark() turns it into an instant of clock_now_ns() afterwards, by the rate that the counter
+ * has had since clock_start(). Where the counter cannot be trusted the instant is off, but never
+ * outside the process' life so far. */
+static inline uint64_t clock_mark(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t ticks;
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+	return ticks;
+#else
+	return (uint64_t)clock_now_ns();
+#endif
+}
+
+void clock_start(void);
+int64_t clock_of_mark(uint64_t mark);
 
 enum slept { SLEPT, SLEEP_INTERRUPTED };
 

@@ -30,6 +30,7 @@ struct call {
 	struct stat identity; /* the socket behind the descriptor when the program called */
 	struct timeval send_timeout;
 	int64_t send_timeout_ns; /* 0 = none */
+	uint64_t start;          /* clock_mark() of the first attempt */
 	int64_t start_ns;
 };
 
@@ -192,10 +193,10 @@ __attribute__((visibility("default"))) int connect(int socket, const struct sock
 		return -1;
 	}
 	int errno_before = errno;
-	int64_t start_ns = clock_coarse_ns();
+	uint64_t start = clock_mark();
 	int result = real(socket, address, length);
 	if (__builtin_expect(result == 0, 1))
 		return result;
-	struct call call = {.socket = socket, .address = address, .length = length, .start_ns = start_ns};
+	struct call call = {.socket = socket, .address = address, .length = length, .start = start};
 	return shim_connect(&call, errno_before);
 }

@@ -22,6 +22,8 @@ static _Atomic(struct easy *) *bucket_of(const CURL *handle)
 struct easy *easy_find(CURL *handle)
 {
 	struct easy *easy = atomic_load_explicit(bucket_of(handle), memory_order_acquire);
+	if (handle == NULL) /* would find a free record */
+		return NULL;
 	while (easy != NULL && atomic_load_explicit(&easy->handle, memory_order_acquire) != handle)
 		easy = easy->next;
 	return easy;

@@ -57,7 +57,7 @@ struct easy_options {
 
 /* ---- what is held back ---------------------------------------------------------------------------- */
 
-enum entry_kind { ENTRY_HEADER, ENTRY_BODY, ENTRY_DEBUG };
+enum entry_kind { ENTRY_HEADER, ENTRY_BODY, ENTRY_DEBUG, ENTRY_REMARK };
 
 /* Callback data in the order of its arrival. Grows by malloc, and only as data arrives; freed with the
  * handle. */
@@ -115,10 +115,12 @@ struct easy {
 	bool active;
 	bool begun;  /* op is valid: something has failed */
 	const struct config *config;
-	int64_t start_ns;
+	uint64_t start;   /* clock_mark() */
+	int64_t start_ns; /* once begun */
 	struct op op;
 	struct verdict verdict; /* with RESPONSE_DROPPING */
 	long reader_offset;     /* of the default reader's FILE at the start; -1 = cannot be rewound */
+	off_t stdin_offset;     /* at the start, if the program has a rewinding callback; see moved_stdin() */
 	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
 	int interim_count;      /* interim header blocks that were delivered, in all attempts */
 	short interim_status[INTERIM_MOST];
@@ -145,6 +147,8 @@ void response_wrap(struct easy *easy, CURL *handle);       /* installs our callb
 void response_wrap_debug(struct easy *easy, CURL *handle); /* ours, if the program has one */
 void response_unwrap(struct easy *easy, CURL *handle);     /* puts the program's own back */
 void response_reset(struct easy *easy);                    /* before an attempt */
+/* Lets go of what is held; only what libcurl remarked on it is shown, as of every attempt. */
+void response_drop(struct easy *easy);
 /* Delivers what is held; false if the program refused it. Outside libcurl a pause counts as taken. */
 bool response_flush(struct easy *easy);
 /* True if something that may not come twice has reached the program. */

@@ -40,15 +40,19 @@ static size_t deliver_header(struct easy *easy, char *line, size_t length)
 
 static CURL *handle_of(struct easy *easy) { return atomic_load_explicit(&easy->handle, memory_order_relaxed); }
 
+static void show(struct easy *easy, curl_infotype type, char *bytes, size_t length)
+{
+	if (easy->options.debug != NULL)
+		easy->options.debug(handle_of(easy), type, bytes, length, easy->options.debug_data);
+}
+
 static size_t deliver_entry(struct easy *easy, enum entry_kind kind, char *bytes, size_t length)
 {
 	switch (kind) {
 	case ENTRY_HEADER: return deliver_header(easy, bytes, length);
 	case ENTRY_BODY: return deliver_body(easy, bytes, 1, length);
-	case ENTRY_DEBUG:
-		if (easy->options.debug != NULL)
-			easy->options.debug(handle_of(easy), CURLINFO_HEADER_IN, bytes, length, easy->options.debug_data);
-		break;
+	case ENTRY_DEBUG: show(easy, CURLINFO_HEADER_IN, bytes, length); break;
+	case ENTRY_REMARK: show(easy, CURLINFO_TEXT, bytes, length); break;
 	}
 	return length;
 }
@@ -67,8 +71,10 @@ static enum flush flush(struct easy *easy)
 		size_t taken = deliver_entry(easy, kind, bytes, length);
 		if (taken == CURL_WRITEFUNC_PAUSE)
 			return FLUSH_PAUSED;
-		if (taken != length)
+		if (taken != length) {
+			journal_clear(journal); /* nobody is asked a second time */
 			return FLUSH_REFUSED;
+		}
 		journal_delivered(journal);
 	}
 	journal_clear(journal);
@@ -241,7 +247,7 @@ static size_t drop(struct response *response, const char *bytes, size_t length)
 	/* Kept while it is small: should the backoff be cut short, this is the last response after all. */
 	if (response->journal.used + length > BODY_KEPT_MOST)
 		response->journal.overflowed = true;
-	else
+	if (!response->journal.overflowed)
 		journal_add(&response->journal, ENTRY_BODY, bytes, length);
 	response->dropped += length;
 	/* Reading on keeps the connection for the next attempt, but not at any price. */
@@ -266,6 +272,10 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *bytes, size_t length)
 {
 	struct response *response = &easy->response;
+	if (type == CURLINFO_TEXT && response->state == RESPONSE_HOLDING) {
+		hold(easy, ENTRY_REMARK, bytes, length); /* it may speak of the line before it */
+		return true;
+	}
 	if (type != CURLINFO_HEADER_IN && type != CURLINFO_DATA_IN)
 		return false; /* what was sent, and remarks: a true record of each attempt */
 	if (type == CURLINFO_HEADER_IN && response->state == RESPONSE_BETWEEN) {
@@ -345,7 +355,20 @@ void response_reset(struct easy *easy)
 	journal_clear(&response->journal);
 }
 
+void response_drop(struct easy *easy)
+{
+	struct journal *journal = &easy->response.journal;
+	enum entry_kind kind;
+	char *bytes;
+	size_t length;
+	for (; journal_next(journal, &kind, &bytes, &length); journal_delivered(journal))
+		if (kind == ENTRY_REMARK)
+			deliver_entry(easy, kind, bytes, length);
+	journal_clear(journal);
+}
+
 bool response_delivered(const struct easy *easy)
 {
-	return easy->response.final_delivered || easy->interim_count > INTERIM_MOST;
+	const struct response *response = &easy->response;
+	return response->final_delivered || response->state == RESPONSE_FLUSHING || easy->interim_count > INTERIM_MOST;
 }

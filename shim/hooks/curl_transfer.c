@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "policy/text.h"
 #include "retryshim/runtime.h"
@@ -124,8 +125,20 @@ static void note_reader(struct easy *easy)
 {
 	const struct easy_options *options = &easy->options;
 	easy->reader_offset = -1;
-	if (has_stream_body(options) && options->read == NULL && options->read_data != NULL)
+	easy->stdin_offset = 0;
+	if (!has_stream_body(options))
+		return;
+	if (options->seek != NULL || options->ioctl != NULL)
+		easy->stdin_offset = lseek(STDIN_FILENO, 0, SEEK_CUR);
+	else if (options->read == NULL && options->read_data != NULL)
 		easy->reader_offset = ftell(options->read_data);
+}
+
+/* True if the body comes from standard input, and it did not stand at its start: `curl -T -` seeks to
+ * the start of the file, and would upload what its caller had already read. */
+static bool moved_stdin(const struct easy *easy)
+{
+	return easy->stdin_offset > 0 && lseek(STDIN_FILENO, 0, SEEK_CUR) != easy->stdin_offset;
 }
 
 /* Makes the body readable from its start again; false if that cannot be done. Memory needs nothing,
@@ -140,6 +153,8 @@ static bool rewind_body(void *context)
 		return atomic_load_explicit(&seekless_mime, memory_order_relaxed) == 0;
 	if (!has_stream_body(options))
 		return true;
+	if (moved_stdin(easy))
+		return false;
 	if (options->seek != NULL)
 		return options->seek(options->seek_data, 0, SEEK_SET) == CURL_SEEKFUNC_OK;
 	if (options->ioctl != NULL)
@@ -156,6 +171,7 @@ static bool begin(struct easy *easy)
 	if (easy->begun)
 		return true;
 	describe(easy, &target);
+	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, "curl_easy_perform", &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
 	easy->op.rewind = rewind_body;
@@ -305,6 +321,17 @@ static bool attempt_ended(struct easy *easy, CURLcode code)
 	return easy->verdict.action == ACTION_RETRY;
 }
 
+/* What keeps the next attempt from starting now that the backoff is over. */
+static enum reason obstacle(struct easy *easy, enum waited waited, bool complete)
+{
+	if (waited == WAIT_INTERRUPTED)
+		return REASON_SIGNAL;
+	/* The body that was dropped may have outlasted the backoff, and the deadline too. */
+	if (complete && clock_now_ns() >= easy->op.progress.deadline_ns)
+		return REASON_DEADLINE;
+	return rewind_body(easy) ? REASON_NONE : REASON_REWIND;
+}
+
 /* Carries the verdict out. True: another attempt may start; otherwise *code is the outcome. */
 static bool back_off(struct easy *easy, CURL *handle, CURLcode *code)
 {
@@ -315,20 +342,25 @@ static bool back_off(struct easy *easy, CURL *handle, CURLcode *code)
 	 * program's own abort ends the backoff early. */
 	while ((waited = wait_until(easy, easy->verdict.at_ns)) == WAIT_INTERRUPTED && !complete)
 		;
-	if (waited == WAITED && rewind_body(easy)) {
-		adjust_options(easy, handle, &easy->verdict);
-		return true;
-	}
 	if (waited == WAIT_ABORTED) {
+		response_drop(easy);
 		*code = CURLE_ABORTED_BY_CALLBACK;
 		judge_code(easy, *code);
 		return false;
 	}
-	op_given_up(&easy->op, &easy->verdict, waited == WAITED ? REASON_REWIND : REASON_SIGNAL,
-	            dropped ? NULL : easy->real->easy_strerror(*code));
-	if (!dropped)
+	enum reason reason = obstacle(easy, waited, complete);
+	if (reason == REASON_NONE) {
+		response_drop(easy);
+		adjust_options(easy, handle, &easy->verdict);
+		return true;
+	}
+	op_given_up(&easy->op, &easy->verdict, reason, dropped ? NULL : easy->real->easy_strerror(*code));
+	if (complete) {
+		*code = deliver(easy, *code);
 		return false;
-	*code = complete ? deliver(easy, CURLE_OK) : CURLE_SEND_FAIL_REWIND;
+	}
+	response_drop(easy);
+	*code = CURLE_SEND_FAIL_REWIND;
 	return false;
 }
 
@@ -337,7 +369,7 @@ CURLcode transfer_perform(struct easy *easy, CURL *handle, const struct config *
 	CURLcode code;
 	response_wrap(easy, handle);
 	easy->config = config;
-	easy->start_ns = clock_coarse_ns();
+	easy->start = clock_mark();
 	easy->begun = false;
 	easy->interim_count = 0;
 	easy->active = true;

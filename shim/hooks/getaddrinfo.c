@@ -25,7 +25,7 @@ struct lookup {
 	const char *node, *service;
 	const struct addrinfo *hints;
 	struct addrinfo **list;
-	int64_t start_ns;
+	uint64_t start; /* clock_mark() */
 };
 
 static void describe(const struct lookup *lookup, struct target *target)
@@ -78,7 +78,7 @@ static int recover(const struct lookup *lookup, int code, const void *caller)
 	 * the transfer's operation retries, not the look-up inside it. */
 	if (config != NULL && !curl_real_is_caller(caller)) {
 		describe(lookup, &target);
-		if (op_begin(&op, config, "getaddrinfo", &target, lookup->start_ns, 0))
+		if (op_begin(&op, config, "getaddrinfo", &target, clock_of_mark(lookup->start), 0))
 			code = retry(lookup, &op, code, &error);
 	}
 	errno = error;
@@ -104,7 +104,7 @@ static int shim_getaddrinfo(const struct lookup *lookup, const void *caller)
 __attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
                                                        const struct addrinfo *hints, struct addrinfo **list)
 {
-	struct lookup lookup = {node, service, hints, list, clock_coarse_ns()};
+	struct lookup lookup = {node, service, hints, list, clock_mark()};
 	if (real_getaddrinfo() == NULL) {
 		errno = ENOSYS;
 		return EAI_SYSTEM;

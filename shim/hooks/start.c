@@ -10,6 +10,7 @@ const char libretryshim_version[] = "libretryshim " RETRYSHIM_VERSION;
 /* Hooks do not count on this having run: another library's constructor may come first. */
 __attribute__((constructor)) static void start(void)
 {
+	clock_start();
 	settings_capture();
 	if (settings_diag_wanted())
 		report_start();

@@ -15,9 +15,31 @@ static int64_t read_ns(clockid_t clock)
 
 int64_t clock_now_ns(void) { return read_ns(CLOCK_MONOTONIC); }
 
-int64_t clock_coarse_ns(void) { return read_ns(CLOCK_MONOTONIC_COARSE); }
-
 int64_t clock_wall_s(void) { return read_ns(CLOCK_REALTIME) / NS_PER_S; }
+
+static _Atomic(uint64_t) start_mark;
+static _Atomic(int64_t) start_ns; /* 0: not started */
+
+void clock_start(void)
+{
+	atomic_store_explicit(&start_mark, clock_mark(), memory_order_relaxed);
+	atomic_store_explicit(&start_ns, clock_now_ns(), memory_order_release);
+}
+
+int64_t clock_of_mark(uint64_t mark)
+{
+	int64_t now_ns = clock_now_ns();
+	uint64_t now = clock_mark();
+	int64_t origin_ns = atomic_load_explicit(&start_ns, memory_order_acquire);
+	uint64_t origin = atomic_load_explicit(&start_mark, memory_order_relaxed);
+	/* Before our constructor, or the counters of two processors disagree: take the mark for now. */
+	if (origin_ns == 0 || mark > now || now <= origin)
+		return now_ns;
+	if (mark < origin)
+		return origin_ns;
+	double since = (double)(now - mark) / (double)(now - origin);
+	return now_ns - (int64_t)(since * (double)(now_ns - origin_ns));
+}
 
 /* signal(7): connect(2) goes on after a handler that was installed with SA_RESTART, sleeps never do.
  * The kernel does not tell which handler ran, so one without the flag is enough to end the wait. */
