@@ -79,7 +79,7 @@ struct failure {
 	int64_t retry_after_ms; /* SOURCE_HTTP: what the server asks for; -1 = nothing */
 	bool unix_socket;       /* SOURCE_CONNECT: AF_UNIX */
 	bool bound_socket;      /* SOURCE_CONNECT: bind(2) came first */
-	bool sent;              /* the server may have seen the request */
+	bool sent;              /* the server may have seen the request, by what the hook knows */
 	bool repeatable;        /* the request may be sent again all the same */
 	bool delivered;         /* the program has got a byte of the answer */
 	bool unrewindable;      /* the request's body cannot be produced again */
@@ -93,6 +93,7 @@ struct class {
 	enum severity severity;
 	bool retried;             /* worth another attempt at all */
 	bool not_a_failure;       /* EINPROGRESS and its like: hand it on without a word */
+	bool perhaps_sent;        /* the failure itself says that the server may have seen the request */
 	bool fresh_connection;    /* only on a new connection (HTTP 421, 425) */
 	bool connection_evidence; /* it tells about the destination, not about one request */
 	int attempt_cap;          /* attempts at most; 0 = RETRY_MAX_ATTEMPTS alone */

@@ -159,6 +159,7 @@ static int recover(struct call *call, int error)
 	const struct config *config = engine_config(FAMILY_CONNECT);
 	if (config == NULL)
 		return error;
+	call->start_ns = clock_of_mark(call->start);
 	struct hold hold;
 	hold_begin(&hold);
 	bool ours = takes(call, config, &target, &failure) &&

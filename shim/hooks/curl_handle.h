@@ -94,6 +94,7 @@ struct response {
 	int status;           /* of the newest header block; 0 = none yet */
 	int blocks;           /* header blocks of this attempt */
 	bool has_location;    /* in the newest block */
+	bool skipped;         /* an earlier attempt delivered the newest block */
 	int64_t retry_after_ms; /* in the newest block; -1 = none */
 	bool judged;          /* the verdict on this response has been spoken */
 	bool final_delivered; /* a header block that is no interim one, or body, has reached the program */

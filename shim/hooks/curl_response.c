@@ -127,6 +127,7 @@ static void begin_block(struct easy *easy, int status)
 	response->final_delivered = response->body_delivered;
 	bool before = easy->begun && position < easy->interim_count && position < INTERIM_MOST &&
 	              easy->interim_status[position] == status;
+	response->skipped = before;
 	response->state = before ? RESPONSE_SKIPPING : RESPONSE_HOLDING;
 }
 
@@ -291,10 +292,14 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 		return true;
 	case RESPONSE_SKIPPING:
 	case RESPONSE_DROPPING: return true;
-	default:
-		response->final_delivered = true;
-		return false;
+	default: break;
 	}
+	/* What comes behind a block: its own blank line, and the body even if libcurl ignores that. */
+	if (response->blocks > 0 && response->skipped && !response->body_delivered)
+		return true;
+	if (response->blocks == 0 || !is_interim(easy))
+		response->final_delivered = true;
+	return false;
 }
 
 static int on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *context)

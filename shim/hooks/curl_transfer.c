@@ -29,15 +29,6 @@ static const char *info_text(struct easy *easy, CURLINFO info)
 	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK && value != NULL ? value : "";
 }
 
-/* libcurl stamps PRETRANSFER when the connection stands and the request is about to leave. */
-static bool may_have_been_sent(struct easy *easy)
-{
-	double pretransfer_s = 0;
-	if (easy->real->easy_getinfo(handle_of(easy), CURLINFO_PRETRANSFER_TIME, &pretransfer_s) != CURLE_OK)
-		return true;
-	return pretransfer_s > 0 || easy->response.status != 0;
-}
-
 static bool is_http(const char *scheme)
 {
 	/* Without one the transfer has not got as far as a scheme; then nothing was sent either. */
@@ -48,6 +39,31 @@ static bool is_file_transfer(const char *scheme)
 {
 	return text_equal(scheme, "ftp") || text_equal(scheme, "ftps") || text_equal(scheme, "sftp") ||
 	       text_equal(scheme, "scp");
+}
+
+static double info_seconds(struct easy *easy, CURLINFO info)
+{
+	double value = 0;
+	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
+}
+
+/* True unless it is certain that the server has seen nothing that it may act on. libcurl stamps
+ * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for HTTP the request has left
+ * by then, and REQUEST_SIZE counts its bytes from the first; for mail only the envelope has, which
+ * does nothing without the message; file transfers have done what CURLOPT_QUOTE and its like ask for.
+ * Of other protocols only a connection that was tried and never stood is certain. */
+static bool may_have_been_sent(struct easy *easy)
+{
+	const char *scheme = info_text(easy, CURLINFO_SCHEME);
+	if (info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0 || easy->response.status != 0)
+		return true;
+	if (is_http(scheme))
+		return info_long(easy, CURLINFO_REQUEST_SIZE) > 0;
+	if (text_equal(scheme, "smtp") || text_equal(scheme, "smtps"))
+		return false;
+	if (is_file_transfer(scheme) && !easy->options.ftp_commands && easy->options.custom_method[0] == '\0')
+		return false;
+	return info_long(easy, CURLINFO_NUM_CONNECTS) == 0 || info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
 }
 
 /* The whole operation begins again with its first request, so that one's method counts, whatever a

@@ -69,6 +69,13 @@ static const struct errno_row errno_rows[] = {
 	E(ELOOP, NEVER, PERMANENT, "Too many levels of symbolic links"),
 	E(ENODEV, NEVER, PERMANENT, "No such device"),
 	E(ENONET, NEVER, PERMANENT, "Machine is not on the network"),
+	/* Met by files that diagnostics go to. */
+	E(ENOSPC, NEVER, PERMANENT, "No space left on device"),
+	E(EDQUOT, NEVER, PERMANENT, "Disk quota exceeded"),
+	E(EROFS, NEVER, PERMANENT, "Read-only file system"),
+	E(EISDIR, NEVER, PERMANENT, "Is a directory"),
+	E(ENXIO, NEVER, PERMANENT, "No such device or address"),
+	E(ENAMETOOLONG, NEVER, PERMANENT, "File name too long"),
 };
 
 struct eai_row {
@@ -99,63 +106,64 @@ struct curl_row {
 	int code;
 	char symbol[32];
 	bool retried;
-	bool evidence;   /* connection level, says something about the destination */
-	int attempt_cap; /* 0 = none */
+	bool perhaps_sent; /* whatever the hook can tell */
+	bool evidence;     /* connection level, says something about the destination */
+	int attempt_cap;   /* 0 = none */
 };
 
 #define C(name, ...) {name, #name, __VA_ARGS__}
 
-/* What is retried. Whether the request may have been sent is the failure's own fact: the same code
- * can come before or after it. */
+/* What is retried. CURLE_OPERATION_TIMEDOUT and the first rows can come before or after the request:
+ * that is the hook's to say. The rows marked as perhaps sent come when bytes were on their way. */
 static const struct curl_row curl_rows[] = {
-	C(CURLE_COULDNT_RESOLVE_HOST, true, true, 2),
-	C(CURLE_COULDNT_RESOLVE_PROXY, true, true, 2),
-	C(CURLE_COULDNT_CONNECT, true, true, 0),
-	C(CURLE_SSL_CONNECT_ERROR, true, true, 0),
-	C(CURLE_QUIC_CONNECT_ERROR, true, true, 0),
-	C(CURLE_PROXY, true, true, 0),
-	C(CURLE_OPERATION_TIMEDOUT, true, false, 0),
-	C(CURLE_GOT_NOTHING, true, false, 0),
-	C(CURLE_SEND_ERROR, true, false, 0),
-	C(CURLE_RECV_ERROR, true, false, 0),
-	C(CURLE_HTTP2, true, false, 0),
-	C(CURLE_HTTP2_STREAM, true, false, 0),
-	C(CURLE_HTTP3, true, false, 0),
-	C(CURLE_PARTIAL_FILE, true, false, 0),
-	C(CURLE_SEND_FAIL_REWIND, false, false, 0),
-	C(CURLE_PEER_FAILED_VERIFICATION, false, false, 0),
-	C(CURLE_SSL_CERTPROBLEM, false, false, 0),
-	C(CURLE_SSL_CACERT_BADFILE, false, false, 0),
-	C(CURLE_SSL_ISSUER_ERROR, false, false, 0),
-	C(CURLE_SSL_PINNEDPUBKEYNOTMATCH, false, false, 0),
-	C(CURLE_SSL_INVALIDCERTSTATUS, false, false, 0),
-	C(CURLE_SSL_CLIENTCERT, false, false, 0),
-	C(CURLE_URL_MALFORMAT, false, false, 0),
-	C(CURLE_UNSUPPORTED_PROTOCOL, false, false, 0),
-	C(CURLE_ABORTED_BY_CALLBACK, false, false, 0),
-	C(CURLE_WRITE_ERROR, false, false, 0),
-	C(CURLE_READ_ERROR, false, false, 0),
+	C(CURLE_COULDNT_RESOLVE_HOST, true, false, true, 2),
+	C(CURLE_COULDNT_RESOLVE_PROXY, true, false, true, 2),
+	C(CURLE_COULDNT_CONNECT, true, false, true, 0),
+	C(CURLE_SSL_CONNECT_ERROR, true, false, true, 0),
+	C(CURLE_QUIC_CONNECT_ERROR, true, false, true, 0),
+	C(CURLE_PROXY, true, false, true, 0),
+	C(CURLE_OPERATION_TIMEDOUT, true, false, false, 0),
+	C(CURLE_GOT_NOTHING, true, true, false, 0),
+	C(CURLE_SEND_ERROR, true, true, false, 0),
+	C(CURLE_RECV_ERROR, true, true, false, 0),
+	C(CURLE_HTTP2, true, true, false, 0),
+	C(CURLE_HTTP2_STREAM, true, true, false, 0),
+	C(CURLE_HTTP3, true, true, false, 0),
+	C(CURLE_PARTIAL_FILE, true, true, false, 0),
+	C(CURLE_SEND_FAIL_REWIND, false, false, false, 0),
+	C(CURLE_PEER_FAILED_VERIFICATION, false, false, false, 0),
+	C(CURLE_SSL_CERTPROBLEM, false, false, false, 0),
+	C(CURLE_SSL_CACERT_BADFILE, false, false, false, 0),
+	C(CURLE_SSL_ISSUER_ERROR, false, false, false, 0),
+	C(CURLE_SSL_PINNEDPUBKEYNOTMATCH, false, false, false, 0),
+	C(CURLE_SSL_INVALIDCERTSTATUS, false, false, false, 0),
+	C(CURLE_SSL_CLIENTCERT, false, false, false, 0),
+	C(CURLE_URL_MALFORMAT, false, false, false, 0),
+	C(CURLE_UNSUPPORTED_PROTOCOL, false, false, false, 0),
+	C(CURLE_ABORTED_BY_CALLBACK, false, false, false, 0),
+	C(CURLE_WRITE_ERROR, false, false, false, 0),
+	C(CURLE_READ_ERROR, false, false, false, 0),
 	/* Rows below are named for the reader of a diagnostic only. */
-	C(CURLE_FAILED_INIT, false, false, 0),
-	C(CURLE_WEIRD_SERVER_REPLY, false, false, 0),
-	C(CURLE_REMOTE_ACCESS_DENIED, false, false, 0),
-	C(CURLE_FTP_COULDNT_RETR_FILE, false, false, 0),
-	C(CURLE_HTTP_RETURNED_ERROR, false, false, 0),
-	C(CURLE_UPLOAD_FAILED, false, false, 0),
-	C(CURLE_OUT_OF_MEMORY, false, false, 0),
-	C(CURLE_RANGE_ERROR, false, false, 0),
-	C(CURLE_BAD_DOWNLOAD_RESUME, false, false, 0),
-	C(CURLE_FILE_COULDNT_READ_FILE, false, false, 0),
-	C(CURLE_TOO_MANY_REDIRECTS, false, false, 0),
-	C(CURLE_BAD_FUNCTION_ARGUMENT, false, false, 0),
-	C(CURLE_SSL_CIPHER, false, false, 0),
-	C(CURLE_BAD_CONTENT_ENCODING, false, false, 0),
-	C(CURLE_FILESIZE_EXCEEDED, false, false, 0),
-	C(CURLE_LOGIN_DENIED, false, false, 0),
-	C(CURLE_REMOTE_FILE_NOT_FOUND, false, false, 0),
-	C(CURLE_QUOTE_ERROR, false, false, 0),
-	C(CURLE_INTERFACE_FAILED, false, false, 0),
-	C(CURLE_AUTH_ERROR, false, false, 0),
+	C(CURLE_FAILED_INIT, false, false, false, 0),
+	C(CURLE_WEIRD_SERVER_REPLY, false, false, false, 0),
+	C(CURLE_REMOTE_ACCESS_DENIED, false, false, false, 0),
+	C(CURLE_FTP_COULDNT_RETR_FILE, false, false, false, 0),
+	C(CURLE_HTTP_RETURNED_ERROR, false, false, false, 0),
+	C(CURLE_UPLOAD_FAILED, false, false, false, 0),
+	C(CURLE_OUT_OF_MEMORY, false, false, false, 0),
+	C(CURLE_RANGE_ERROR, false, false, false, 0),
+	C(CURLE_BAD_DOWNLOAD_RESUME, false, false, false, 0),
+	C(CURLE_FILE_COULDNT_READ_FILE, false, false, false, 0),
+	C(CURLE_TOO_MANY_REDIRECTS, false, false, false, 0),
+	C(CURLE_BAD_FUNCTION_ARGUMENT, false, false, false, 0),
+	C(CURLE_SSL_CIPHER, false, false, false, 0),
+	C(CURLE_BAD_CONTENT_ENCODING, false, false, false, 0),
+	C(CURLE_FILESIZE_EXCEEDED, false, false, false, 0),
+	C(CURLE_LOGIN_DENIED, false, false, false, 0),
+	C(CURLE_REMOTE_FILE_NOT_FOUND, false, false, false, 0),
+	C(CURLE_QUOTE_ERROR, false, false, false, 0),
+	C(CURLE_INTERFACE_FAILED, false, false, false, 0),
+	C(CURLE_AUTH_ERROR, false, false, false, 0),
 };
 
 struct http_row {
@@ -302,19 +310,23 @@ static void classify_curl(const struct failure *failure, struct class *class)
 			continue;
 		strcpy(class->symbol, curl_rows[i].symbol);
 		class->retried = curl_rows[i].retried;
+		class->perhaps_sent = curl_rows[i].perhaps_sent;
 		class->connection_evidence = curl_rows[i].evidence && !failure->sent;
 		class->attempt_cap = curl_rows[i].attempt_cap;
 		class->category = class->retried ? CATEGORY_NETWORK : CATEGORY_PERMANENT;
 	}
-	if (!class->retried && transient_reply(failure)) {
-		class->retried = true;
+	if (!transient_reply(failure))
+		return;
+	class->perhaps_sent = false; /* the server has said how far it got, and the hook has heard it */
+	if (!class->retried)
 		class->category = CATEGORY_TRANSIENT;
-	}
+	class->retried = true;
 }
 
 static void classify_http(const struct config *config, const struct failure *failure, struct class *class)
 {
 	numbered(class->symbol, sizeof class->symbol, "HTTP ", failure->code);
+	class->perhaps_sent = true; /* who answers has got the request */
 	for (size_t i = 0; i < COUNT(http_rows); i++)
 		if (http_rows[i].code == failure->code)
 			strcpy(class->message, http_rows[i].message);

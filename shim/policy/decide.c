@@ -32,8 +32,7 @@ struct verdict decide(const struct config *config, const struct progress *progre
 		return deliver(verdict, EVENT_NOT_RETRYABLE, REASON_NONE);
 	if (failure->delivered)
 		return give_up(verdict, REASON_DELIVERED);
-	/* A response is proof enough that the request arrived. */
-	if ((failure->sent || failure->source == SOURCE_HTTP) && !failure->repeatable)
+	if ((failure->sent || verdict.class.perhaps_sent) && !failure->repeatable)
 		return give_up(verdict, REASON_UNSAFE);
 	if (progress->attempt >= verdict.max_attempts)
 		return deliver(verdict, EVENT_EXHAUSTED, REASON_NONE);
