@@ -116,8 +116,10 @@ static int retry(struct call *call, struct op *op, struct failure *failure)
 			op_given_up(op, &verdict, REASON_SIGNAL, NULL);
 			return failure->code;
 		}
-		if (!still_same_socket(call))
+		if (!still_same_socket(call)) {
+			op_given_up(op, &verdict, REASON_UNSAFE, NULL);
 			return failure->code;
+		}
 		op_next_attempt(op);
 		failure->code = connect_again(call);
 		if (failure->code == 0) {

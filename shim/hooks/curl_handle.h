@@ -84,6 +84,7 @@ void journal_free(struct journal *journal);
 enum response_state {
 	RESPONSE_BETWEEN,  /* no header block is open */
 	RESPONSE_HOLDING,  /* in a header block, held until its blank line */
+	RESPONSE_PASSING,  /* in a header block that was too large to hold */
 	RESPONSE_FLUSHING, /* its delivery was paused by the program */
 	RESPONSE_SKIPPING, /* in an interim block that an earlier attempt delivered */
 	RESPONSE_DROPPING, /* to be retried: nothing of it reaches the program */

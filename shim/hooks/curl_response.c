@@ -149,26 +149,32 @@ static void read_line(struct response *response, const char *line, size_t length
 		response->retry_after_ms = http_retry_after_ms(value, value_length, clock_wall_s());
 }
 
-static void hold(struct easy *easy, enum entry_kind kind, const char *bytes, size_t length)
+/* False if the program refused it. */
+static bool hold(struct easy *easy, enum entry_kind kind, const char *bytes, size_t length)
 {
 	struct response *response = &easy->response;
-	if (journal_add(&response->journal, kind, bytes, length))
-		return;
-	/* Not to be held: deliver what there is, and let this response stand. */
-	response->judged = true;
-	response_flush(easy);
-	deliver_entry(easy, kind, (char *)(uintptr_t)bytes, length);
-	note_delivered(easy);
-	response->final_delivered = true;
+	if (response->state == RESPONSE_HOLDING) {
+		if (journal_add(&response->journal, kind, bytes, length))
+			return true;
+		/* Not to be held: deliver what there is, and let this response stand. */
+		response->judged = response->final_delivered = true;
+		if (!response_flush(easy))
+			return false;
+		response->state = RESPONSE_PASSING;
+	}
+	return deliver_entry(easy, kind, (char *)(uintptr_t)bytes, length) == length;
 }
 
-static void hold_header(struct easy *easy, const char *line, size_t length)
+static bool hold_header(struct easy *easy, const char *line, size_t length)
 {
-	/* With CURLOPT_HEADER libcurl writes each line to the body first, then to the header sink. */
-	if (easy->options.include_header)
-		hold(easy, ENTRY_BODY, line, length);
-	if (has_header_sink(easy))
-		hold(easy, ENTRY_HEADER, line, length);
+	/* With CURLOPT_HEADER libcurl writes each line to the body first, then to the header sink. A write
+	 * callback may count on pieces of this size at most. */
+	for (size_t at = 0, piece; easy->options.include_header && at < length; at += piece) {
+		piece = length - at < CURL_MAX_WRITE_SIZE ? length - at : CURL_MAX_WRITE_SIZE;
+		if (!hold(easy, ENTRY_BODY, line + at, piece))
+			return false;
+	}
+	return !has_header_sink(easy) || hold(easy, ENTRY_HEADER, line, length);
 }
 
 /* Returns what the callback is to return to libcurl. */
@@ -226,8 +232,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	bool blank = is_blank(line, length);
 	switch (response->state) {
 	case RESPONSE_HOLDING:
+	case RESPONSE_PASSING:
 		read_line(response, line, length);
-		hold_header(easy, line, length);
+		if (!hold_header(easy, line, length))
+			return 0;
 		return blank ? end_block(easy, length) : length;
 	case RESPONSE_FLUSHING: return finish_block(easy, length);
 	case RESPONSE_SKIPPING:

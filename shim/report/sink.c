@@ -72,16 +72,17 @@ static void write_stderr(const char *text, size_t length)
 static void name_failed_sink(_Atomic(int) *named, const char *variable, const char *value, int error)
 {
 	struct line line = {0};
-	char symbol[24];
+	char symbol[24], shown[257] = {0}; /* the reason must not fall off the line's end */
 	if (atomic_exchange(named, 1) != 0)
 		return;
+	memcpy(shown, value, strnlen(value, sizeof shown - 1));
 	errno_symbol(error, symbol, sizeof symbol);
 	line_text(&line, "retryshim[");
 	line_unsigned(&line, (uint64_t)getpid());
 	line_text(&line, "] ");
 	line_text(&line, variable);
 	line_text(&line, "=");
-	line_text(&line, value);
+	line_text(&line, shown);
 	line_text(&line, " cannot be written (");
 	line_text(&line, symbol);
 	line_text(&line, "); its diagnostics are lost.");

@@ -30,6 +30,9 @@ static void capture_trace_id(const char *value)
 		return;
 	if (strspn(id + 33, hex) != 16 || id[49] != '-' || strspn(id + 33, "0") == 16 || strspn(id + 50, hex) != 2)
 		return;
+	/* Version 00 ends here; a later one may go on behind a dash (section 4.3). */
+	if (id[52] != '\0' && (memcmp(value, "00", 2) == 0 || id[52] != '-'))
+		return;
 	memcpy(trace_id, id, 32);
 }
 
