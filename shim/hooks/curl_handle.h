@@ -86,7 +86,6 @@ enum response_state {
 	RESPONSE_HOLDING,  /* in a header block, held until its blank line */
 	RESPONSE_PASSING,  /* in a header block that was too large to hold */
 	RESPONSE_FLUSHING, /* its delivery was paused by the program */
-	RESPONSE_SKIPPING, /* in an interim block that an earlier attempt delivered */
 	RESPONSE_DROPPING, /* to be retried: nothing of it reaches the program */
 };
 
@@ -95,6 +94,7 @@ struct response {
 	int status;           /* of the newest header block; 0 = none yet */
 	int blocks;           /* header blocks of this attempt */
 	bool has_location;    /* in the newest block */
+	bool tunnel;          /* the newest block is a proxy's consent to CONNECT */
 	bool skipped;         /* an earlier attempt delivered the newest block */
 	int64_t retry_after_ms; /* in the newest block; -1 = none */
 	bool judged;          /* the verdict on this response has been spoken */
@@ -125,7 +125,7 @@ struct easy {
 	off_t stdin_offset;     /* at the start, if the program has a rewinding callback; see moved_stdin() */
 	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
 	int interim_count;      /* interim header blocks that were delivered, in all attempts */
-	short interim_status[INTERIM_MOST];
+	short interim_kind[INTERIM_MOST]; /* see kind_of() */
 	struct response response;
 };
 

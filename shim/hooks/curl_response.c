@@ -92,14 +92,37 @@ bool response_flush(struct easy *easy)
 
 /* ---- header blocks ------------------------------------------------------------------------------- */
 
-/* 1xx always; a redirect that libcurl follows. Answers of an authentication round are known to be
+/* A proxy's consent to CONNECT, which the origin's response follows. libcurl keeps its status apart. */
+static bool is_tunnel(struct easy *easy)
+{
+	long proxy = 0, origin = 0;
+	int status = easy->response.status;
+	if (status < 200 || status > 299)
+		return false;
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_HTTP_CONNECTCODE, &proxy);
+	if (proxy != status)
+		return false;
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_RESPONSE_CODE, &origin);
+	return origin != status;
+}
+
+/* 1xx always; consent to CONNECT; a redirect that libcurl follows. Answers of an authentication round are known to be
  * interim only when the next block comes. */
 static bool is_interim(const struct easy *easy)
 {
 	const struct response *response = &easy->response;
 	if (response->status < 200)
 		return response->status != 101;
+	if (response->tunnel)
+		return true;
 	return response->status < 400 && response->status >= 300 && response->has_location && easy->options.follow_location;
+}
+
+/* Tells the blocks of one attempt from those of another: an attempt by a tunnel that stands has none
+ * for CONNECT. */
+static short kind_of(const struct response *response)
+{
+	return (short)(response->tunnel ? -response->status : response->status);
 }
 
 /* The block was delivered. If another one follows it was interim, whatever it looked like. */
@@ -108,8 +131,9 @@ static void note_delivered(struct easy *easy)
 	struct response *response = &easy->response;
 	if (!has_header_sink(easy) && !easy->options.include_header && easy->options.debug == NULL)
 		return;
+	response->tunnel = is_tunnel(easy);
 	if (easy->interim_count < INTERIM_MOST)
-		easy->interim_status[easy->interim_count] = (short)response->status;
+		easy->interim_kind[easy->interim_count] = kind_of(response);
 	easy->interim_count++;
 	response->final_delivered = !is_interim(easy);
 }
@@ -117,7 +141,7 @@ static void note_delivered(struct easy *easy)
 static void begin_block(struct easy *easy, int status)
 {
 	struct response *response = &easy->response;
-	int position = response->blocks++;
+	response->blocks++;
 	response->status = status;
 	response->has_location = false;
 	response->retry_after_ms = -1;
@@ -125,10 +149,20 @@ static void begin_block(struct easy *easy, int status)
 	/* The blocks before this one were interim after all, except where body came between: then the
 	 * program has had something that is final. */
 	response->final_delivered = response->body_delivered;
-	bool before = easy->begun && position < easy->interim_count && position < INTERIM_MOST &&
-	              easy->interim_status[position] == status;
-	response->skipped = before;
-	response->state = before ? RESPONSE_SKIPPING : RESPONSE_HOLDING;
+	response->tunnel = response->skipped = false;
+	response->state = RESPONSE_HOLDING;
+}
+
+/* True if the block, now complete, is an interim one that an earlier attempt delivered. */
+static bool came_before(struct easy *easy)
+{
+	struct response *response = &easy->response;
+	int position = response->blocks - 1;
+	if (!easy->begun || response->state != RESPONSE_HOLDING)
+		return false;
+	response->tunnel = is_tunnel(easy);
+	return position < easy->interim_count && position < INTERIM_MOST &&
+	       easy->interim_kind[position] == kind_of(response);
 }
 
 static bool is_blank(const char *line, size_t length)
@@ -194,6 +228,13 @@ static size_t finish_block(struct easy *easy, size_t length)
 static size_t end_block(struct easy *easy, size_t length)
 {
 	struct response *response = &easy->response;
+	if (came_before(easy)) {
+		response_drop(easy);
+		response->state = RESPONSE_BETWEEN;
+		response->skipped = true;
+		response->final_delivered = !is_interim(easy);
+		return length;
+	}
 	if (transfer_judge_status(easy)) {
 		response->state = RESPONSE_DROPPING;
 		return length;
@@ -238,13 +279,6 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 			return 0;
 		return blank ? end_block(easy, length) : length;
 	case RESPONSE_FLUSHING: return finish_block(easy, length);
-	case RESPONSE_SKIPPING:
-		read_line(response, line, length);
-		if (blank) {
-			response->state = RESPONSE_BETWEEN;
-			response->final_delivered = !is_interim(easy);
-		}
-		return length;
 	default: return length;
 	}
 }
@@ -298,7 +332,6 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 	case RESPONSE_HOLDING:
 		hold(easy, ENTRY_DEBUG, bytes, length);
 		return true;
-	case RESPONSE_SKIPPING:
 	case RESPONSE_DROPPING: return true;
 	default: break;
 	}
