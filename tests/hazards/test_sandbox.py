@@ -1,0 +1,50 @@
+"""A process that is denied system calls or descriptors gets its error, neither a crash nor a storm."""
+
+import pytest
+from harness import SHIM, built
+from hosts import SLOW, Host, LatePort, run_host, shared
+
+# How many of 3 attempts reach the C library where one call is denied.
+DENIED = {
+    "clock_nanosleep": 1,  # without a backoff no second attempt
+    "fstat": 1, "getsockopt": 1, "fcntl": 1,  # the socket cannot be looked at: not ours
+    "getrandom": 3, "openat": 3, "futex": 3, "rt_sigaction": 3, "rt_sigprocmask": 3, "rt_sigpending": 3, "ppoll": 3,
+    "getpid": 3,
+    "all": 1,
+}
+
+
+def sandboxed(*arguments, **options):
+    env = {"LD_PRELOAD": f"{built(SHIM)}:{shared('tally')}"}
+    with LatePort() as port:
+        name, *rest = arguments
+        return run_host("sandbox", name, port.number, *rest, env=env, max_attempts=3, base_delay_ms=1, **options)
+
+
+@pytest.mark.parametrize("sink", ["file", "stderr"])
+@pytest.mark.parametrize("call", DENIED)
+def test_denied_call(call, sink):
+    told, _ = sandboxed("denied", call, **({} if sink == "file" else {"diag_file": None}))
+    assert told == {"started": "yes", "connect": "ECONNREFUSED", "connects": str(DENIED[call])}
+
+
+@pytest.mark.parametrize("call", ["openat", "rt_sigaction", "ppoll", "clock_nanosleep"])
+def test_trapped_call(call):
+    """The handler of SIGSYS runs even while the shim holds signals back."""
+    told, _ = sandboxed("trap", call)
+    assert told["connect"] == "ECONNREFUSED" and int(told["connects"]) <= 3
+
+
+def test_no_descriptor_is_free():
+    told, result = sandboxed("no-descriptors")
+    assert told == {"connect": "ECONNREFUSED", "connects": "3", "descriptors_changed": "0"}
+    assert result.stderr.count(b"\n") == 1 and b"EMFILE" in result.stderr
+
+
+def test_recovery_without_a_free_descriptor():
+    with LatePort() as port, Host("sandbox", "no-descriptors", port.number, **{**SLOW, "diag_file": None}) as host:
+        assert b"attempt_failed" in host.process.stderr.readline()
+        with port.open() as server:
+            told = host.finish()
+            assert (told["connect"], told["descriptors_changed"]) == ("ok", "0")
+            assert len(server.wait("accept", 1)) == 1

@@ -1,0 +1,68 @@
+"""Sixty-four threads that fail together; the same under the thread sanitizer and valgrind."""
+
+import shlex
+import subprocess
+
+import pytest
+from harness import ROOT, events, need
+from hosts import SLOW, Host, LatePort, compiled, folder
+
+COUNT = 64
+
+
+def all_recover(host, port, count, timeout=60):
+    host.wait_event("attempt_failed", count, timeout=timeout)
+    with port.open() as server:
+        told = host.finish(timeout=timeout)
+        assert told == {"connected": str(count), "descriptors_changed": "0"}
+        assert len(server.wait("accept", count)) == count
+    assert len(host.events("succeeded")) == count
+    assert len({event["op"] for event in host.events()}) == count
+
+
+def test_all_threads_recover():
+    with LatePort() as port, Host("threads", "many", port.number, COUNT, **SLOW) as host:
+        all_recover(host, port, COUNT)
+
+
+@pytest.fixture(scope="module")
+def sanitized():
+    """The object, built with the thread sanitizer from the same sources in a folder of its own."""
+    target = folder() / "libretryshim-tsan.so"
+    sources = sorted(path for room in ("policy", "runtime", "report", "hooks") for path in (ROOT / "shim" / room).glob("*.c"))
+    flags = shlex.split("-shared -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec "
+                        "-fsanitize=thread -Iinclude -Ishim -Wl,--version-script=shim/libretryshim.map")
+    made = subprocess.run([need("clang"), *flags, '-DLIBRETRYSHIM_DIR="/usr/local/lib"', "-o", target, *sources],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return target
+
+
+def test_no_data_race(sanitized):
+    """Twenty processes whose first failures, parses and diagnostics all happen at the same time."""
+    host = compiled("threads", "-fsanitize=thread", output="threads-tsan", compiler="clang")
+    # Without randomised addresses: newer kernels put others where the sanitizer must be.
+    env = {"LD_PRELOAD": None, "RETRY_HOSTS": "127.0.0.0/8", "RETRY_HTTP_STATUS": "x",
+           "TSAN_OPTIONS": "exitcode=66 symbolize=0"}
+    shim = f'exec setarch -R env LD_PRELOAD="{sanitized}" "$@"'
+    for turn in range(20):
+        options = {"diag_file": None, "max_attempts": 3, "base_delay_ms": 1} if turn % 2 else SLOW
+        with LatePort() as port, Host(None, "-c", shim, "sh", host, "many", port.number, COUNT, program=need("sh"),
+                                      env=env, **options) as running:
+            if turn % 2:
+                assert running.finish(timeout=60)["connected"] == "0"
+                assert b"WARNING" not in running.stderr, running.stderr.decode()
+                assert running.stderr.count(b'"event":"exhausted"') == COUNT
+            else:
+                running.wait_event("attempt_failed", COUNT, timeout=60)
+                with port.open() as server:
+                    assert running.finish(timeout=60)["connected"] == str(COUNT)
+                    assert len(server.wait("accept", COUNT)) == COUNT
+                assert running.stderr == b""
+
+
+def test_valgrind_finds_nothing():
+    argv = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--track-fds=no", compiled("threads"), "many"]
+    with LatePort() as port, Host(None, *argv, port.number, 4, program=need("valgrind"), **SLOW) as host:
+        all_recover(host, port, 4)
+        assert events(host)
