@@ -20,7 +20,7 @@ expect "depends on the C library alone" "" "$needed"
 
 # Every interposed libc name stands without a version: a version node would silently end interposition.
 libc="connect getaddrinfo"
-curl="curl_easy_cleanup curl_easy_duphandle curl_easy_init curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb"
+curl="curl_easy_cleanup curl_easy_duphandle curl_easy_init curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb curl_mime_filedata"
 exports=$(
 	for name in $libc libretryshim_version; do echo "$name"; done
 	for name in $curl; do

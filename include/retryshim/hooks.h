@@ -29,6 +29,7 @@ struct op {
 	struct target target;
 	struct progress progress;
 	uint64_t id;
+	uint64_t random; /* for the next backoff: asked twice, the policy answers the same */
 	/* Asked before a retry is granted: can the request's body be produced again? NULL: there is none. */
 	bool (*rewind)(void *context);
 	void *rewind_context;
@@ -45,6 +46,9 @@ const struct config *engine_config(enum family family);
  * the program's own bound as a span, 0 = none. False, op untouched, if the target is not ours. */
 bool op_begin(struct op *op, const struct config *config, const char *hook, const struct target *target,
               int64_t start_ns, int64_t own_limit_ns);
+
+/* What op_failed() would say now, rewinding aside; nothing is told, charged or changed. */
+bool op_would_retry(const struct op *op, const struct failure *failure);
 
 /* Judges the attempt that just failed, tells it, and on ACTION_RETRY charges the backoff. `message`:
  * what libcurl calls the error; NULL where the policy has the words. */

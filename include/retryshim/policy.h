@@ -19,7 +19,7 @@
 
 /* ---- match: hosts and programs to take or skip ------------------------------------------------ */
 
-enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300 };
+enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300, TARGET_ADDRESSES = 8 };
 
 /* Where an operation goes. Filled by a hook with what it knows; the rest stays zero. */
 struct target {
@@ -28,11 +28,22 @@ struct target {
 	uint8_t address[16]; /* IPv6, or IPv4 in its mapped form ::ffff:a.b.c.d; network order */
 	uint16_t port;       /* host order; 0 = unknown */
 	char name[HOST_NAME_MAX_BYTES]; /* host name, or the unix socket's path; "" = unknown */
+	/* Where only the name is known: the addresses that it was last looked up to. A pattern matches if
+	 * it matches one of them. */
+	int candidates;
+	uint8_t candidate[TARGET_ADDRESSES][16];
 };
 
 /* Sets the address from text in either family; brackets and an IPv6 zone are allowed.
  * False, target untouched, if the text is no address. */
 bool target_set_address(struct target *target, const char *text);
+
+/* Sets name or address, and port, from a URL's authority. User name, password, path and query are left
+ * behind; nothing is set from an authority that is malformed, since a password may stand anywhere. */
+void target_set_url(struct target *target, const char *url);
+
+/* Sets name and port from getaddrinfo(3)'s arguments; either may be NULL, the service may be a name. */
+void target_set_lookup(struct target *target, const char *node, const char *service);
 
 /* Writes "host:port", "[v6]:port" or "unix:PATH" for people; the name is preferred to the address.
  * Always terminated; control bytes are shown as '?'. */
@@ -96,7 +107,8 @@ struct class {
 	bool perhaps_sent;        /* the failure itself says that the server may have seen the request */
 	bool fresh_connection;    /* only on a new connection (HTTP 421, 425) */
 	bool connection_evidence; /* it tells about the destination, not about one request */
-	int attempt_cap;          /* attempts at most; 0 = RETRY_MAX_ATTEMPTS alone */
+	int attempt_cap;          /* attempts that such failures get at most, counted from the first of them;
+	                           * 0 = RETRY_MAX_ATTEMPTS alone */
 };
 
 struct class classify(const struct config *config, const struct failure *failure);
@@ -110,6 +122,27 @@ bool errno_is_failure(int error);
 
 /* errno's symbol ("ECONNREFUSED") into out, "errno N" for one that is not in the table. */
 void errno_symbol(int error, char *out, size_t size);
+
+/* What kind of request it is that a failure may have to send again. */
+enum protocol {
+	PROTOCOL_HTTP,
+	PROTOCOL_FILES, /* FTP, SFTP, SCP: a download is judged as GET, an upload as PUT */
+	PROTOCOL_MAIL,  /* SMTP: never twice */
+	PROTOCOL_OTHER, /* never twice */
+};
+
+struct request {
+	enum protocol protocol;
+	const char *method;
+	bool idempotency_key; /* HTTP: it carries one */
+	bool side_effects;    /* files: commands beside the transfer, or an upload that appends */
+};
+
+/* By the scheme of a URL, in any case; "" counts as HTTP: a transfer without one has not begun. */
+enum protocol protocol_of(const char *scheme);
+
+/* May the server see this request a second time? RETRY_METHODS, or an Idempotency-Key. */
+bool request_repeatable(const struct config *config, const struct request *request);
 
 /* ---- backoff: how long to wait ---------------------------------------------------------------- */
 
@@ -151,6 +184,7 @@ struct progress {
 	int attempt;               /* the attempt that just ended, from 1 */
 	int64_t deadline_ns;       /* absolute; INT64_MAX = none */
 	int64_t previous_delay_ns; /* 0 before the first backoff */
+	int capped_retries;        /* granted to failures whose class has an attempt_cap */
 };
 
 struct verdict {
@@ -180,6 +214,9 @@ const char *event_name(enum event event);
 
 /* Status of a header block's first line ("HTTP/1.1 503 ..."), or 0 if it is none. */
 int http_status_line(const char *line, size_t length);
+
+/* True for statuses that ask for another round of an authentication, which libcurl conducts. */
+bool http_is_round(int status);
 
 /* If the header line is `name` (no colon, any case), returns its value without surrounding blanks
  * and sets *value_length; else NULL. */

@@ -130,6 +130,12 @@ enum slept { SLEPT, SLEEP_INTERRUPTED };
  * connect would have gone on, and so does the sleep. */
 enum slept sleep_until(int64_t at_ns);
 
+/* True in a handler that interrupted this thread's sleep_until(): what it calls is nested in our hook,
+ * and must not back off itself. A sleep that was left by siglongjmp is told from one that goes on by
+ * the signal mask, which a running handler has changed and siglongjmp has put back; at the latest it
+ * is over when it was to end. */
+bool sleep_interrupted_here(void);
+
 /* 64 bits for jitter. RETRY_SEED (seed >= 0) fixes the sequence; otherwise parent, children and
  * siblings of a fork differ. Not for secrets. */
 uint64_t random_bits(int64_t seed);
@@ -146,6 +152,9 @@ void addresses_remember(const char *node, const struct addrinfo *list);
 /* Fills what is known of a socket address: family, port, the name that it was looked up by. False
  * for a family that is not ours. */
 bool addresses_describe(const struct sockaddr *address, socklen_t length, struct target *target);
+
+/* Fills in the candidates of a target whose name alone is known: the newest list of that name. */
+void addresses_candidates(struct target *target);
 
 /* An attempt to connect to `target` has failed. True while another address of the same list has not
  * been tried and has a route: the program will go there itself. Marks this one as tried. */

@@ -178,8 +178,7 @@ static int recover(struct call *call, int error)
 static __attribute__((noinline)) int shim_connect(struct call *call, int errno_before)
 {
 	int error = errno;
-	/* No guard of our own: nothing below calls a hook, and a handler may leave us by siglongjmp. */
-	if (errno_is_failure(error) && !depth_nested())
+	if (errno_is_failure(error) && !depth_nested() && !sleep_interrupted_here())
 		error = recover(call, error);
 	/* A connect that succeeds at once leaves errno alone, and programs have come to print it. */
 	errno = error == 0 ? errno_before : error;

@@ -1,6 +1,8 @@
 /* The easy interface of libcurl, interposed for each flavour under its own version node. */
 #include "hooks/curl_handle.h"
 
+#include <sys/stat.h>
+
 #include "retryshim/runtime.h"
 
 /* ---- ours: the same for every flavour -------------------------------------------------------------- */
@@ -48,6 +50,10 @@ static CURLcode shim_perform(enum flavour flavour, const void *caller, CURL *han
 	const struct config *config = easy != NULL ? settings_config() : NULL;
 	if (config == NULL || depth_nested())
 		return real->easy_perform(handle);
+	if (easy->options.left_alone) {
+		response_unwrap(easy, handle);
+		return real->easy_perform(handle);
+	}
 	uintptr_t depth = depth_enter();
 	CURLcode code = transfer_perform(easy, handle, config);
 	depth_leave(depth);
@@ -66,10 +72,13 @@ static CURL *shim_duphandle(enum flavour flavour, const void *caller, CURL *hand
 	struct easy *record = easy_add(copy, real);
 	if (record != NULL)
 		record->options = easy->options;
-	/* libcurl copied our callbacks, with the original's record: the copy starts with the program's own. */
+	/* libcurl copied our callbacks, with the original's record, and what an attempt under way has of
+	 * ours: the copy starts with the program's own. */
 	if (easy->wrapped) {
 		struct easy plain = {.real = real, .options = easy->options, .wrapped = true};
 		response_unwrap(&plain, copy);
+		if (easy->adjusted)
+			transfer_restore_options(&plain, copy);
 	}
 	return copy;
 }
@@ -110,8 +119,19 @@ static CURLcode shim_mime_data_cb(enum flavour flavour, const void *caller, curl
 	if (real == NULL || real->mime_data_cb == NULL)
 		return CURLE_FAILED_INIT;
 	if (read != NULL && seek == NULL)
-		transfer_saw_seekless_mime();
+		upload_saw_seekless_mime();
 	return real->mime_data_cb(part, size, read, seek, release, context);
+}
+
+static CURLcode shim_mime_filedata(enum flavour flavour, const void *caller, curl_mimepart *part, const char *path)
+{
+	const struct curl_real *real = curl_real(flavour, caller);
+	struct stat status;
+	if (real == NULL || real->mime_filedata == NULL)
+		return CURLE_FAILED_INIT;
+	if (path != NULL && stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+		upload_saw_seekless_mime();
+	return real->mime_filedata(part, path);
 }
 
 /* ---- exported: one set of symbols for each flavour ------------------------------------------------- */
@@ -130,6 +150,7 @@ static CURLcode shim_mime_data_cb(enum flavour flavour, const void *caller, curl
 	void curl_easy_cleanup_##suffix(CURL *handle);                                                               \
 	CURLcode curl_mime_data_cb_##suffix(curl_mimepart *part, curl_off_t size, curl_read_callback read,           \
 	                                    curl_seek_callback seek, curl_free_callback release, void *context);     \
+	CURLcode curl_mime_filedata_##suffix(curl_mimepart *part, const char *path);                                 \
 	EXPORT(curl_easy_init, suffix, node) CURL *curl_easy_init_##suffix(void)                                     \
 	{                                                                                                            \
 		return shim_init(flavour, CALLER);                                                                         \
@@ -164,6 +185,11 @@ static CURLcode shim_mime_data_cb(enum flavour flavour, const void *caller, curl
 	                                    curl_seek_callback seek, curl_free_callback release, void *context)      \
 	{                                                                                                            \
 		return shim_mime_data_cb(flavour, CALLER, part, size, read, seek, release, context);                       \
+	}                                                                                                            \
+	EXPORT(curl_mime_filedata, suffix, node)                                                                     \
+	CURLcode curl_mime_filedata_##suffix(curl_mimepart *part, const char *path)                                  \
+	{                                                                                                            \
+		return shim_mime_filedata(flavour, CALLER, part, path);                                                    \
 	}
 
 EXPORT_FLAVOUR(FLAVOUR_ANY, any, "@@LIBRETRYSHIM")

@@ -4,8 +4,11 @@
  *   curl_handle.c    from a CURL pointer to its struct easy
  *   curl_options.c   follows curl_easy_setopt
  *   curl_response.c  stands between libcurl and the program's callbacks
+ *   curl_deliver.c   hands on to those, or holds back
  *   curl_journal.c   what is held back
- *   curl_transfer.c  one operation: attempts, verdicts, rewinding
+ *   curl_facts.c     what libcurl knows, in the engine's terms
+ *   curl_upload.c    the request's body, and whether it can be produced again
+ *   curl_transfer.c  one operation: attempts and verdicts
  *
  * libcurl forbids using a handle from two threads at once, so a struct easy needs no guard of its own.
  */
@@ -13,6 +16,7 @@
 #define RETRYSHIM_HOOKS_CURL_HANDLE_H
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +27,7 @@
 
 /* ---- what the program asked for ------------------------------------------------------------------ */
 
-enum request { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
+enum request_kind { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
 
 struct easy_options {
 	curl_write_callback write; /* NULL: fwrite to write_data */
@@ -45,10 +49,12 @@ struct easy_options {
 	bool no_progress;
 	bool follow_location;
 	bool fresh_connect;
-	bool ftp_commands; /* CURLOPT_QUOTE and its like, CURLOPT_APPEND: more than one transfer */
-	bool stateful;     /* callbacks that we do not stand in front of have been set: never retry */
+	unsigned commands; /* CURLOPT_QUOTE and its like, CURLOPT_APPEND: a bit each; 0 = a plain transfer */
+	curl_off_t resume_from;
+	/* Options that we do not understand well enough to stand in between, a bit each: pass through. */
+	unsigned left_alone;
 	long timeout_ms;
-	enum request request;
+	enum request_kind request;
 	bool no_body;
 	char custom_method[32]; /* CURLOPT_CUSTOMREQUEST; "" = none */
 	const void *post_fields;
@@ -68,7 +74,7 @@ struct journal {
 	bool overflowed; /* something was not kept: it cannot be delivered any more */
 };
 
-enum { JOURNAL_MOST = 512 * 1024, BODY_KEPT_MOST = 64 * 1024, BODY_DROPPED_MOST = 256 * 1024, INTERIM_MOST = 16 };
+enum { JOURNAL_MOST = 512 * 1024, BODY_KEPT_MOST = 256 * 1024, INTERIM_MOST = 16 };
 
 /* Appends; false if memory or the bound is used up, and marks the journal as overflowed. */
 bool journal_add(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length);
@@ -92,7 +98,8 @@ enum response_state {
 struct response {
 	enum response_state state;
 	int status;           /* of the newest header block; 0 = none yet */
-	int blocks;           /* header blocks of this attempt */
+	int blocks;           /* header blocks of this attempt, tunnels left out */
+	int tunnels;          /* a proxy's consents to CONNECT in this attempt */
 	bool has_location;    /* in the newest block */
 	bool tunnel;          /* the newest block is a proxy's consent to CONNECT */
 	bool skipped;         /* an earlier attempt delivered the newest block */
@@ -100,7 +107,6 @@ struct response {
 	bool judged;          /* the verdict on this response has been spoken */
 	bool final_delivered; /* a header block that is no interim one, or body, has reached the program */
 	bool body_delivered;
-	size_t dropped; /* body bytes */
 	struct journal journal;
 };
 
@@ -120,12 +126,16 @@ struct easy {
 	uint64_t start;   /* clock_mark() */
 	int64_t start_ns; /* once begun */
 	struct op op;
-	struct verdict verdict; /* with RESPONSE_DROPPING */
+	struct verdict verdict; /* on the last attempt that failed */
+	/* Asked at the end of a header block, and when its body outgrows what can be kept: true, drop it. */
+	bool (*drops_response)(struct easy *);
 	long reader_offset;     /* of the default reader's FILE at the start; -1 = cannot be rewound */
 	off_t stdin_offset;     /* at the start, if the program has a rewinding callback; see moved_stdin() */
 	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
-	int interim_count;      /* interim header blocks that were delivered, in all attempts */
-	short interim_kind[INTERIM_MOST]; /* see kind_of() */
+	/* Interim header blocks that were delivered, in all attempts. Those of a proxy's tunnel apart: an
+	 * attempt by a tunnel that stands has none. */
+	int interim_count, tunnels_delivered;
+	short interim_status[INTERIM_MOST];
 	struct response response;
 };
 
@@ -149,19 +159,39 @@ void response_wrap(struct easy *easy, CURL *handle);       /* installs our callb
 void response_wrap_debug(struct easy *easy, CURL *handle); /* ours, if the program has one */
 void response_unwrap(struct easy *easy, CURL *handle);     /* puts the program's own back */
 void response_reset(struct easy *easy);                    /* before an attempt */
-/* Lets go of what is held; only what libcurl remarked on it is shown, as of every attempt. */
-void response_drop(struct easy *easy);
-/* Delivers what is held; false if the program refused it. Outside libcurl a pause counts as taken. */
-bool response_flush(struct easy *easy);
 /* True if something that may not come twice has reached the program. */
 bool response_delivered(const struct easy *easy);
 
+/* curl_deliver.c. What the program's callback returned. */
+size_t deliver_body(struct easy *easy, char *bytes, size_t size, size_t count);
+size_t deliver_header(struct easy *easy, char *line, size_t length);
+size_t deliver_entry(struct easy *easy, enum entry_kind kind, char *bytes, size_t length);
+bool deliver_has_header_sink(const struct easy *easy);
+/* Delivers what is held. A paused entry comes again at the next call. */
+enum flush { FLUSHED, FLUSH_PAUSED, FLUSH_REFUSED };
+enum flush deliver_held(struct easy *easy);
+/* The same outside libcurl, where a pause counts as taken; false if the program refused it. */
+bool deliver_flush(struct easy *easy);
+/* Lets go of what is held; only what libcurl remarked on it is shown, as of every attempt. */
+void deliver_drop(struct easy *easy);
+
+/* curl_facts.c */
+bool facts_sent(struct easy *easy);       /* the server may have seen something that it may act on */
+bool facts_repeatable(struct easy *easy); /* by RETRY_METHODS or an Idempotency-Key */
+int facts_reply_code(struct easy *easy);  /* last reply of an FTP or SMTP server; 0 = none */
+void facts_target(struct easy *easy, struct target *target);
+
+/* curl_upload.c */
+void upload_begin(struct easy *easy);
+bool upload_rewind(void *easy); /* false: the body cannot be produced again */
+/* A MIME part has a source that cannot be read twice: no MIME body counts as repeatable from now on. */
+void upload_saw_seekless_mime(void);
+
 /* curl_transfer.c */
 CURLcode transfer_perform(struct easy *easy, CURL *handle, const struct config *config);
-/* Called by the response at the blank line of a header block whose status may be retried: judges it.
- * True: drop it, the attempt will be repeated. */
-bool transfer_judge_status(struct easy *easy);
-/* A MIME part was given a reader that cannot seek: no MIME body counts as repeatable from now on. */
-void transfer_saw_seekless_mime(void);
+/* Puts the program's own values where an attempt has others. */
+void transfer_restore_options(struct easy *easy, CURL *handle);
+
+static inline CURL *handle_of(struct easy *easy) { return atomic_load_explicit(&easy->handle, memory_order_relaxed); }
 
 #endif

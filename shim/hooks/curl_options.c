@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "policy/text.h"
 
 void options_default(struct easy_options *options)
 {
@@ -48,6 +47,11 @@ static void follow_method(struct easy_options *options, CURLoption option, const
 	options->no_body = false;
 }
 
+/* Options that can be taken back: a bit each. */
+enum { BIT_0 = 1, BIT_1 = 2, BIT_2 = 4, BIT_3 = 8, BIT_4 = 16, BIT_5 = 32, BIT_6 = 64, BIT_7 = 128 };
+
+static void mark(unsigned *bits, unsigned bit, bool on) { *bits = on ? *bits | bit : *bits & ~bit; }
+
 static void follow_custom_method(struct easy_options *options, const char *method)
 {
 	/* One that does not fit is not in any list of methods either. */
@@ -83,11 +87,12 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_SEEKDATA: options->seek_data = value->pointer; break;
 	case CURLOPT_IOCTLDATA: options->ioctl_data = value->pointer; break;
 	case CURLOPT_XFERINFODATA: options->progress_data = value->pointer; break; /* = PROGRESSDATA */
+	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
 	case CURLOPT_HTTPHEADER: options->headers = value->pointer; break;
 	case CURLOPT_CUSTOMREQUEST: follow_custom_method(options, value->pointer); break;
-	case CURLOPT_QUOTE:
-	case CURLOPT_PREQUOTE:
-	case CURLOPT_POSTQUOTE: options->ftp_commands |= value->pointer != NULL; break;
+	case CURLOPT_QUOTE: mark(&options->commands, BIT_0, value->pointer != NULL); break;
+	case CURLOPT_PREQUOTE: mark(&options->commands, BIT_1, value->pointer != NULL); break;
+	case CURLOPT_POSTQUOTE: mark(&options->commands, BIT_2, value->pointer != NULL); break;
 	case CURLOPT_POSTFIELDS:
 	case CURLOPT_COPYPOSTFIELDS:
 	case CURLOPT_MIMEPOST:
@@ -108,12 +113,12 @@ static void follow_function(struct easy_options *options, CURLoption option, con
 	case CURLOPT_XFERINFOFUNCTION: options->xferinfo = (curl_xferinfo_callback)value->function; break;
 	case CURLOPT_PROGRESSFUNCTION: options->progress = (curl_progress_callback)value->function; break;
 	/* They are given or asked for data that a second attempt would bring again. */
-	case CURLOPT_HSTSREADFUNCTION:
-	case CURLOPT_HSTSWRITEFUNCTION:
-	case CURLOPT_INTERLEAVEFUNCTION:
-	case CURLOPT_CHUNK_BGN_FUNCTION:
-	case CURLOPT_CHUNK_END_FUNCTION:
-	case CURLOPT_TRAILERFUNCTION: options->stateful |= value->function != NULL; break;
+	case CURLOPT_HSTSREADFUNCTION: mark(&options->left_alone, BIT_1, value->function != NULL); break;
+	case CURLOPT_HSTSWRITEFUNCTION: mark(&options->left_alone, BIT_2, value->function != NULL); break;
+	case CURLOPT_INTERLEAVEFUNCTION: mark(&options->left_alone, BIT_3, value->function != NULL); break;
+	case CURLOPT_CHUNK_BGN_FUNCTION: mark(&options->left_alone, BIT_4, value->function != NULL); break;
+	case CURLOPT_CHUNK_END_FUNCTION: mark(&options->left_alone, BIT_5, value->function != NULL); break;
+	case CURLOPT_TRAILERFUNCTION: mark(&options->left_alone, BIT_6, value->function != NULL); break;
 	default: break;
 	}
 }
@@ -126,8 +131,9 @@ static void follow_number(struct easy_options *options, CURLoption option, const
 	case CURLOPT_NOPROGRESS: options->no_progress = on; break;
 	case CURLOPT_FOLLOWLOCATION: options->follow_location = on; break;
 	case CURLOPT_FRESH_CONNECT: options->fresh_connect = on; break;
-	case CURLOPT_APPEND: options->ftp_commands |= on; break;
-	case CURLOPT_WILDCARDMATCH: options->stateful |= on; break;
+	case CURLOPT_APPEND: mark(&options->commands, BIT_3, on); break;
+	case CURLOPT_RESUME_FROM: options->resume_from = value->number; break;
+	case CURLOPT_WILDCARDMATCH: mark(&options->left_alone, BIT_7, on); break;
 	case CURLOPT_TIMEOUT: options->timeout_ms = value->number * 1000; break;
 	case CURLOPT_TIMEOUT_MS: options->timeout_ms = value->number; break;
 	case CURLOPT_NOBODY:
@@ -164,7 +170,10 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 		return code;
 	case CURLOPTTYPE_OFF_T:
 		value.large = va_arg(arguments, curl_off_t);
-		return easy->real->easy_setopt(handle, option, value.large);
+		code = easy->real->easy_setopt(handle, option, value.large);
+		if (code == CURLE_OK && option == CURLOPT_RESUME_FROM_LARGE)
+			easy->options.resume_from = value.large;
+		return code;
 	default: /* objects and blobs: pointers */
 		value.pointer = va_arg(arguments, void *);
 		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.pointer);

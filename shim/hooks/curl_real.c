@@ -48,8 +48,10 @@ static bool fill(struct curl_real *real, void *where, const char *version)
 			return false;
 		memcpy(functions[i].slot, &function, sizeof function);
 	}
-	void *mime = find(where, "curl_mime_data_cb", version);
-	memcpy(&real->mime_data_cb, &mime, sizeof mime);
+	void *data_cb = find(where, "curl_mime_data_cb", version);
+	void *filedata = find(where, "curl_mime_filedata", version);
+	memcpy(&real->mime_data_cb, &data_cb, sizeof data_cb);
+	memcpy(&real->mime_filedata, &filedata, sizeof filedata);
 	return true;
 }
 

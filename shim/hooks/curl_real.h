@@ -27,7 +27,8 @@ struct curl_real {
 	void (*easy_cleanup)(CURL *);
 	const char *(*easy_strerror)(CURLcode);
 	CURLcode (*mime_data_cb)(curl_mimepart *, curl_off_t, curl_read_callback, curl_seek_callback, curl_free_callback,
-	                         void *); /* NULL before libcurl 7.56 */
+	                         void *); /* this and the next: NULL before libcurl 7.56 */
+	CURLcode (*mime_filedata)(curl_mimepart *, const char *);
 	const void *base; /* where the library is mapped */
 };
 

@@ -6,89 +6,7 @@
  */
 #include "hooks/curl_handle.h"
 
-#include <stdatomic.h>
-
 #include "retryshim/runtime.h"
-
-/* ---- delivery ------------------------------------------------------------------------------------ */
-
-static size_t deliver_body(struct easy *easy, char *bytes, size_t size, size_t count)
-{
-	curl_write_callback write = easy->options.write;
-	if (write != NULL)
-		return write(bytes, size, count, easy->options.write_data);
-	return fwrite(bytes, size, count, easy->options.write_data);
-}
-
-/* Where libcurl would send a header line: CURLOPT_HEADERFUNCTION, or the write callback if only
- * CURLOPT_HEADERDATA is set, or nowhere (chop_write in lib/sendf.c). */
-static bool has_header_sink(const struct easy *easy)
-{
-	return easy->options.header != NULL || easy->options.header_data != NULL;
-}
-
-static size_t deliver_header(struct easy *easy, char *line, size_t length)
-{
-	if (easy->options.header != NULL)
-		return easy->options.header(line, 1, length, easy->options.header_data);
-	if (easy->options.header_data == NULL)
-		return length;
-	if (easy->options.write != NULL)
-		return easy->options.write(line, 1, length, easy->options.header_data);
-	return fwrite(line, 1, length, easy->options.header_data);
-}
-
-static CURL *handle_of(struct easy *easy) { return atomic_load_explicit(&easy->handle, memory_order_relaxed); }
-
-static void show(struct easy *easy, curl_infotype type, char *bytes, size_t length)
-{
-	if (easy->options.debug != NULL)
-		easy->options.debug(handle_of(easy), type, bytes, length, easy->options.debug_data);
-}
-
-static size_t deliver_entry(struct easy *easy, enum entry_kind kind, char *bytes, size_t length)
-{
-	switch (kind) {
-	case ENTRY_HEADER: return deliver_header(easy, bytes, length);
-	case ENTRY_BODY: return deliver_body(easy, bytes, 1, length);
-	case ENTRY_DEBUG: show(easy, CURLINFO_HEADER_IN, bytes, length); break;
-	case ENTRY_REMARK: show(easy, CURLINFO_TEXT, bytes, length); break;
-	}
-	return length;
-}
-
-enum flush { FLUSHED, FLUSH_PAUSED, FLUSH_REFUSED };
-
-static enum flush flush(struct easy *easy)
-{
-	struct journal *journal = &easy->response.journal;
-	enum entry_kind kind;
-	char *bytes;
-	size_t length;
-	if (journal->used == 0)
-		return FLUSHED;
-	while (journal_next(journal, &kind, &bytes, &length)) {
-		size_t taken = deliver_entry(easy, kind, bytes, length);
-		if (taken == CURL_WRITEFUNC_PAUSE)
-			return FLUSH_PAUSED;
-		if (taken != length) {
-			journal_clear(journal); /* nobody is asked a second time */
-			return FLUSH_REFUSED;
-		}
-		journal_delivered(journal);
-	}
-	journal_clear(journal);
-	return FLUSHED;
-}
-
-bool response_flush(struct easy *easy)
-{
-	enum flush result;
-	while ((result = flush(easy)) == FLUSH_PAUSED)
-		journal_delivered(&easy->response.journal);
-	easy->response.state = RESPONSE_BETWEEN;
-	return result == FLUSHED;
-}
 
 /* ---- header blocks ------------------------------------------------------------------------------- */
 
@@ -118,30 +36,25 @@ static bool is_interim(const struct easy *easy)
 	return response->status < 400 && response->status >= 300 && response->has_location && easy->options.follow_location;
 }
 
-/* Tells the blocks of one attempt from those of another: an attempt by a tunnel that stands has none
- * for CONNECT. */
-static short kind_of(const struct response *response)
-{
-	return (short)(response->tunnel ? -response->status : response->status);
-}
-
 /* The block was delivered. If another one follows it was interim, whatever it looked like. */
 static void note_delivered(struct easy *easy)
 {
 	struct response *response = &easy->response;
-	if (!has_header_sink(easy) && !easy->options.include_header && easy->options.debug == NULL)
+	if (!deliver_has_header_sink(easy) && !easy->options.include_header && easy->options.debug == NULL)
 		return;
-	response->tunnel = is_tunnel(easy);
-	if (easy->interim_count < INTERIM_MOST)
-		easy->interim_kind[easy->interim_count] = kind_of(response);
-	easy->interim_count++;
+	if (response->tunnel) {
+		easy->tunnels_delivered++;
+	} else {
+		if (easy->interim_count < INTERIM_MOST)
+			easy->interim_status[easy->interim_count] = (short)response->status;
+		easy->interim_count++;
+	}
 	response->final_delivered = !is_interim(easy);
 }
 
 static void begin_block(struct easy *easy, int status)
 {
 	struct response *response = &easy->response;
-	response->blocks++;
 	response->status = status;
 	response->has_location = false;
 	response->retry_after_ms = -1;
@@ -153,16 +66,29 @@ static void begin_block(struct easy *easy, int status)
 	response->state = RESPONSE_HOLDING;
 }
 
-/* True if the block, now complete, is an interim one that an earlier attempt delivered. */
-static bool came_before(struct easy *easy)
+/* Whose block it is shows when it is complete. */
+static void count_block(struct easy *easy)
 {
 	struct response *response = &easy->response;
+	bool anyone = deliver_has_header_sink(easy) || easy->options.include_header || easy->options.debug != NULL;
+	response->tunnel = anyone && is_tunnel(easy);
+	if (response->tunnel)
+		response->tunnels++;
+	else
+		response->blocks++;
+}
+
+/* True if the block, now complete, is an interim one that an earlier attempt delivered. */
+static bool came_before(const struct easy *easy)
+{
+	const struct response *response = &easy->response;
 	int position = response->blocks - 1;
 	if (!easy->begun || response->state != RESPONSE_HOLDING)
 		return false;
-	response->tunnel = is_tunnel(easy);
+	if (response->tunnel)
+		return response->tunnels <= easy->tunnels_delivered;
 	return position < easy->interim_count && position < INTERIM_MOST &&
-	       easy->interim_kind[position] == kind_of(response);
+	       easy->interim_status[position] == response->status;
 }
 
 static bool is_blank(const char *line, size_t length)
@@ -192,7 +118,7 @@ static bool hold(struct easy *easy, enum entry_kind kind, const char *bytes, siz
 			return true;
 		/* Not to be held: deliver what there is, and let this response stand. */
 		response->judged = response->final_delivered = true;
-		if (!response_flush(easy))
+		if (!deliver_flush(easy))
 			return false;
 		response->state = RESPONSE_PASSING;
 	}
@@ -208,14 +134,14 @@ static bool hold_header(struct easy *easy, const char *line, size_t length)
 		if (!hold(easy, ENTRY_BODY, line + at, piece))
 			return false;
 	}
-	return !has_header_sink(easy) || hold(easy, ENTRY_HEADER, line, length);
+	return !deliver_has_header_sink(easy) || hold(easy, ENTRY_HEADER, line, length);
 }
 
 /* Returns what the callback is to return to libcurl. */
 static size_t finish_block(struct easy *easy, size_t length)
 {
 	struct response *response = &easy->response;
-	enum flush result = flush(easy);
+	enum flush result = deliver_held(easy);
 	if (result == FLUSH_PAUSED) {
 		response->state = RESPONSE_FLUSHING; /* libcurl brings this line again */
 		return CURL_WRITEFUNC_PAUSE;
@@ -228,32 +154,27 @@ static size_t finish_block(struct easy *easy, size_t length)
 static size_t end_block(struct easy *easy, size_t length)
 {
 	struct response *response = &easy->response;
+	count_block(easy);
 	if (came_before(easy)) {
-		response_drop(easy);
+		deliver_drop(easy);
 		response->state = RESPONSE_BETWEEN;
 		response->skipped = true;
 		response->final_delivered = !is_interim(easy);
 		return length;
 	}
-	if (transfer_judge_status(easy)) {
+	if (easy->drops_response(easy)) {
 		response->state = RESPONSE_DROPPING;
 		return length;
 	}
 	return finish_block(easy, length);
 }
 
-/* A line outside any HTTP header block: a trailer, or the reply of an FTP server. Replies are held
- * until the first byte of the body, so that a refused transfer has delivered nothing. */
+/* A line outside any HTTP header block: a trailer, or the reply of an FTP or mail server. It passes at
+ * once, since the program's refusal must come before the next command. */
 static size_t loose_line(struct easy *easy, char *line, size_t length)
 {
-	struct response *response = &easy->response;
-	if (!has_header_sink(easy))
-		return length;
-	if (response->blocks == 0 && !response->final_delivered && journal_add(&response->journal, ENTRY_HEADER, line, length))
-		return length;
-	if (!response_flush(easy))
-		return 0;
-	response->final_delivered = true;
+	if (deliver_has_header_sink(easy))
+		easy->response.final_delivered = true;
 	return deliver_header(easy, line, length);
 }
 
@@ -285,28 +206,32 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 
 /* ---- body and debug ------------------------------------------------------------------------------ */
 
-static size_t drop(struct response *response, const char *bytes, size_t length)
+/* Kept while it is not too large: should the verdict or a signal decide otherwise, this is the last
+ * response after all. Too large, it ends the attempt, or is delivered while nothing of it is lost. */
+static size_t drop(struct easy *easy, char *bytes, size_t length)
 {
-	/* Kept while it is small: should the backoff be cut short, this is the last response after all. */
-	if (response->journal.used + length > BODY_KEPT_MOST)
+	struct response *response = &easy->response;
+	if (response->journal.used + length <= BODY_KEPT_MOST &&
+	    journal_add(&response->journal, ENTRY_BODY, bytes, length))
+		return length;
+	if (easy->drops_response(easy)) {
 		response->journal.overflowed = true;
-	if (!response->journal.overflowed)
-		journal_add(&response->journal, ENTRY_BODY, bytes, length);
-	response->dropped += length;
-	/* Reading on keeps the connection for the next attempt, but not at any price. */
-	return response->dropped > BODY_DROPPED_MOST ? 0 : length;
+		return 0;
+	}
+	response->journal.overflowed = false;
+	bool taken = deliver_flush(easy);
+	note_delivered(easy);
+	response->final_delivered = response->body_delivered = true;
+	return taken ? deliver_body(easy, bytes, 1, length) : 0;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 {
 	struct easy *easy = context;
-	struct response *response = &easy->response;
 	if (easy->active) {
-		if (response->state == RESPONSE_DROPPING)
-			return drop(response, bytes, size * count);
-		if (response->journal.used != 0 && !response_flush(easy))
-			return 0;
-		response->final_delivered = response->body_delivered = true;
+		if (easy->response.state == RESPONSE_DROPPING)
+			return drop(easy, bytes, size * count);
+		easy->response.final_delivered = easy->response.body_delivered = true;
 	}
 	return deliver_body(easy, bytes, size, count);
 }
@@ -325,8 +250,6 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 		int status = http_status_line(bytes, length);
 		if (status != 0) /* libcurl shows a line here before it hands it on */
 			begin_block(easy, status);
-		else if (response->blocks == 0 && !response->final_delivered)
-			return journal_add(&response->journal, ENTRY_DEBUG, bytes, length); /* see loose_line() */
 	}
 	switch (response->state) {
 	case RESPONSE_HOLDING:
@@ -336,9 +259,9 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 	default: break;
 	}
 	/* What comes behind a block: its own blank line, and the body even if libcurl ignores that. */
-	if (response->blocks > 0 && response->skipped && !response->body_delivered)
+	if (response->skipped && !response->body_delivered)
 		return true;
-	if (response->blocks == 0 || !is_interim(easy))
+	if (response->status == 0 || !is_interim(easy))
 		response->final_delivered = true;
 	return false;
 }
@@ -395,22 +318,10 @@ void response_reset(struct easy *easy)
 {
 	struct response *response = &easy->response;
 	response->state = RESPONSE_BETWEEN;
-	response->status = response->blocks = 0;
+	response->status = response->blocks = response->tunnels = 0;
+	response->skipped = response->tunnel = false;
 	response->judged = response->final_delivered = response->body_delivered = false;
-	response->dropped = 0;
 	journal_clear(&response->journal);
-}
-
-void response_drop(struct easy *easy)
-{
-	struct journal *journal = &easy->response.journal;
-	enum entry_kind kind;
-	char *bytes;
-	size_t length;
-	for (; journal_next(journal, &kind, &bytes, &length); journal_delivered(journal))
-		if (kind == ENTRY_REMARK)
-			deliver_entry(easy, kind, bytes, length);
-	journal_clear(journal);
 }
 
 bool response_delivered(const struct easy *easy)

@@ -20,8 +20,6 @@ static void tell_bad_values(const struct config *config)
 		return;
 	struct hold hold;
 	hold_begin(&hold);
-	/* RETRY_DIAG_FILE itself is text and cannot be malformed enough to be refused here: the sinks of
-	 * `config` stand. */
 	settings_complaints(tell_bad_value, (void *)(uintptr_t)config);
 	hold_end(&hold);
 }
@@ -79,23 +77,31 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 	op->target = *target;
 	op->progress = (struct progress){.attempt = 1, .deadline_ns = deadline_of(config, start_ns, own_limit_ns)};
 	op->id = random_id();
+	op->random = random_bits(config->seed);
 	op->rewind = NULL;
 	return true;
+}
+
+bool op_would_retry(const struct op *op, const struct failure *failure)
+{
+	return decide(op->config, &op->progress, failure, clock_now_ns(), op->random).action == ACTION_RETRY;
 }
 
 struct verdict op_failed(struct op *op, const struct failure *failure, const char *message)
 {
 	int64_t now_ns = clock_now_ns();
-	uint64_t random = random_bits(op->config->seed);
-	struct verdict verdict = decide(op->config, &op->progress, failure, now_ns, random);
+	struct verdict verdict = decide(op->config, &op->progress, failure, now_ns, op->random);
 	if (verdict.action == ACTION_RETRY && op->rewind != NULL && !op->rewind(op->rewind_context)) {
 		/* Asked last: rewinding calls the program, and moves its stream. */
 		struct failure stuck = *failure;
 		stuck.unrewindable = true;
-		verdict = decide(op->config, &op->progress, &stuck, now_ns, random);
+		verdict = decide(op->config, &op->progress, &stuck, now_ns, op->random);
 	}
-	if (verdict.action == ACTION_RETRY)
+	if (verdict.action == ACTION_RETRY) {
 		op->progress.previous_delay_ns = verdict.delay_ns;
+		op->random = random_bits(op->config->seed);
+		op->progress.capped_retries += verdict.class.attempt_cap != 0;
+	}
 	tell(op, verdict.event, &verdict, message);
 	return verdict;
 }

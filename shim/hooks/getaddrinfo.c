@@ -1,8 +1,6 @@
 /* getaddrinfo(3): looked up again when the name service was out of reach for a moment. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
-#include <string.h>
 
 #include "hooks/curl_real.h"
 #include "retryshim/hooks.h"
@@ -27,15 +25,6 @@ struct lookup {
 	struct addrinfo **list;
 	uint64_t start; /* clock_mark() */
 };
-
-static void describe(const struct lookup *lookup, struct target *target)
-{
-	memset(target, 0, sizeof *target);
-	if (lookup->node != NULL)
-		memcpy(target->name, lookup->node, strnlen(lookup->node, sizeof target->name - 1));
-	for (const char *digit = lookup->service; digit != NULL && *digit >= '0' && *digit <= '9'; digit++)
-		target->port = (uint16_t)(target->port * 10 + (*digit - '0'));
-}
 
 /* Name service modules connect through our symbols; the guard keeps them to one attempt. */
 static int look_up(const struct lookup *lookup)
@@ -72,12 +61,12 @@ static int recover(const struct lookup *lookup, int code, const void *caller)
 {
 	int error = errno;
 	struct op op;
-	struct target target;
+	struct target target = {0};
 	const struct config *config = engine_config(FAMILY_RESOLVE);
 	/* libcurl resolves in threads of its own and must be able to abandon them at its own time-outs:
 	 * the transfer's operation retries, not the look-up inside it. */
 	if (config != NULL && !curl_real_is_caller(caller)) {
-		describe(lookup, &target);
+		target_set_lookup(&target, lookup->node, lookup->service);
 		if (op_begin(&op, config, "getaddrinfo", &target, clock_of_mark(lookup->start), 0))
 			code = retry(lookup, &op, code, &error);
 	}
@@ -89,7 +78,7 @@ static int shim_getaddrinfo(const struct lookup *lookup, const void *caller)
 {
 	int errno_before = errno;
 	int code = look_up(lookup);
-	if (code != 0 && !depth_nested()) {
+	if (code != 0 && !depth_nested() && !sleep_interrupted_here()) {
 		code = recover(lookup, code, caller);
 		if (code == 0)
 			errno = errno_before;

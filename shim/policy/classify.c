@@ -128,8 +128,7 @@ static void classify_http(const struct config *config, const struct failure *fai
 	/* RFC 9110, 15.5.20 and RFC 8470, 5.2: another connection may be answered otherwise. */
 	class->fresh_connection = failure->code == 421 || failure->code == 425;
 	class->not_a_failure = failure->code < 400;
-	/* 401 and 407 ask for another round of an authentication, whatever is listed. */
-	class->retried = status_set_has(&config->http_status, failure->code) && failure->code != 401 && failure->code != 407;
+	class->retried = status_set_has(&config->http_status, failure->code) && !http_is_round(failure->code);
 	if (!class->retried && class->fresh_connection) {
 		class->retried = true;
 		class->attempt_cap = 2;

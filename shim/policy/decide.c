@@ -1,10 +1,14 @@
 /* The rules, each once. */
 #include "retryshim/policy.h"
 
-static int attempts_allowed(const struct config *config, const struct class *class)
+static int smaller(int a, int b) { return a < b ? a : b; }
+
+static int attempts_allowed(const struct config *config, const struct progress *progress, const struct class *class)
 {
 	int most = (int)config->max_attempts;
-	return class->attempt_cap != 0 && class->attempt_cap < most ? class->attempt_cap : most;
+	if (class->attempt_cap == 0)
+		return most;
+	return smaller(most, progress->attempt + class->attempt_cap - 1 - progress->capped_retries);
 }
 
 static struct verdict deliver(struct verdict verdict, enum event event, enum reason reason)
@@ -24,7 +28,7 @@ struct verdict decide(const struct config *config, const struct progress *progre
                       const struct failure *failure, int64_t now_ns, uint64_t random)
 {
 	struct verdict verdict = {.class = classify(config, failure)};
-	verdict.max_attempts = attempts_allowed(config, &verdict.class);
+	verdict.max_attempts = attempts_allowed(config, progress, &verdict.class);
 
 	if (verdict.class.not_a_failure)
 		return deliver(verdict, EVENT_NONE, REASON_NONE);

@@ -23,6 +23,8 @@ int http_status_line(const char *line, size_t length)
 	return (line[at + 1] - '0') * 100 + (line[at + 2] - '0') * 10 + (line[at + 3] - '0');
 }
 
+bool http_is_round(int status) { return status == 401 || status == 407; }
+
 const char *http_header_value(const char *line, size_t length, const char *name, size_t *value_length)
 {
 	size_t at = strlen(name);

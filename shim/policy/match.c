@@ -1,11 +1,9 @@
 /* Which hosts and programs are ours: the patterns of RETRY_HOSTS and its three companions. */
-#include <arpa/inet.h>
 #include <string.h>
 
+#include "policy/address.h"
 #include "policy/text.h"
 #include "retryshim/policy.h"
-
-static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 enum pattern_kind { PATTERN_BAD, PATTERN_UNIX, PATTERN_NETWORK, PATTERN_NAME };
 
@@ -16,25 +14,6 @@ struct pattern {
 	int prefix_bits; /* of the 128 */
 	uint16_t port;   /* 0 = any */
 };
-
-/* Reads an address of either family; returns the bits of its own family, 0 if it is none. */
-static int read_address(const char *text, uint8_t address[16])
-{
-	char copy[64];
-	size_t length = strcspn(text, "%"); /* a zone names an interface, not a host */
-	if (length == 0 || length >= sizeof copy)
-		return 0;
-	memcpy(copy, text, length);
-	copy[length] = '\0';
-	if (inet_pton(AF_INET6, copy, address) == 1)
-		return 128;
-	uint8_t v4[4];
-	if (text[length] != '\0' || inet_pton(AF_INET, copy, v4) != 1)
-		return 0;
-	memcpy(address, mapped_prefix, sizeof mapped_prefix);
-	memcpy(address + 12, v4, sizeof v4);
-	return 32;
-}
 
 /* Takes ":port" off the end of `text`, in place. False if there is one and it is bad. An IPv6
  * address has its port outside brackets only: a bare one with two colons and more has none. */
@@ -93,7 +72,7 @@ static struct pattern read_pattern(char *item)
 	if (!cut_port(item, &pattern.port))
 		return pattern;
 	int prefix = cut_prefix(item);
-	int family_bits = read_address(item, pattern.address);
+	int family_bits = address_read(item, pattern.address);
 	if (family_bits != 0) {
 		if (prefix == -2 || prefix > family_bits)
 			return pattern;
@@ -116,6 +95,16 @@ static bool same_network(const uint8_t a[16], const uint8_t b[16], int bits)
 	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
 }
 
+static bool network_matches(const struct pattern *pattern, const struct target *target)
+{
+	if (target->has_address)
+		return same_network(pattern->address, target->address, pattern->prefix_bits);
+	for (int i = 0; i < target->candidates; i++)
+		if (same_network(pattern->address, target->candidate[i], pattern->prefix_bits))
+			return true;
+	return false;
+}
+
 static bool pattern_matches(const struct pattern *pattern, const struct target *target)
 {
 	if (pattern->kind == PATTERN_UNIX || target->is_unix)
@@ -123,7 +112,7 @@ static bool pattern_matches(const struct pattern *pattern, const struct target *
 	if (pattern->port != 0 && pattern->port != target->port)
 		return false;
 	if (pattern->kind == PATTERN_NETWORK)
-		return target->has_address && same_network(pattern->address, target->address, pattern->prefix_bits);
+		return network_matches(pattern, target);
 	/* An unknown name is "", which `*` alone matches: "*:25" means every host. */
 	return pattern->kind == PATTERN_NAME && text_glob(pattern->glob, target->name, true);
 }
@@ -185,72 +174,4 @@ bool match_takes_program(const struct config *config, const char *program)
 	if (match_name(config->skip_programs, program))
 		return false;
 	return config->programs[0] == '\0' || match_name(config->programs, program);
-}
-
-bool target_set_address(struct target *target, const char *text)
-{
-	char copy[64];
-	uint8_t address[16];
-	size_t length = strlen(text);
-	if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
-		text++;
-		length -= 2;
-	}
-	if (length >= sizeof copy)
-		return false;
-	memcpy(copy, text, length);
-	copy[length] = '\0';
-	if (read_address(copy, address) == 0)
-		return false;
-	memcpy(target->address, address, sizeof address);
-	target->has_address = true;
-	return true;
-}
-
-/* Appends to a terminated text, as far as it fits. */
-static void append(char *out, size_t size, const char *text)
-{
-	size_t used = strlen(out);
-	for (; *text != '\0' && used + 1 < size; text++) {
-		unsigned char c = (unsigned char)*text;
-		out[used++] = c < ' ' || c == 0x7f ? '?' : *text;
-	}
-	out[used] = '\0';
-}
-
-static void append_port(char *out, size_t size, uint16_t port)
-{
-	char digits[8];
-	size_t at = sizeof digits;
-	digits[--at] = '\0';
-	do {
-		digits[--at] = (char)('0' + port % 10);
-		port /= 10;
-	} while (port != 0);
-	append(out, size, ":");
-	append(out, size, digits + at);
-}
-
-void target_format(const struct target *target, char *out, size_t size)
-{
-	char numeric[INET6_ADDRSTRLEN] = "?";
-	const char *host = target->name;
-	out[0] = '\0';
-	if (target->is_unix) {
-		append(out, size, "unix:");
-		append(out, size, target->name);
-		return;
-	}
-	if (host[0] == '\0' && target->has_address) {
-		bool mapped = memcmp(target->address, mapped_prefix, sizeof mapped_prefix) == 0;
-		inet_ntop(mapped ? AF_INET : AF_INET6, target->address + (mapped ? 12 : 0), numeric, sizeof numeric);
-	}
-	if (host[0] == '\0')
-		host = numeric;
-	bool brackets = strchr(host, ':') != NULL;
-	append(out, size, brackets ? "[" : "");
-	append(out, size, host);
-	append(out, size, brackets ? "]" : "");
-	if (target->port != 0)
-		append_port(out, size, target->port);
 }

@@ -7,6 +7,7 @@
  */
 #include <netinet/in.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -150,21 +151,60 @@ static bool unchanged(struct list *list, uint32_t sequence)
 	return atomic_load_explicit(&list->sequence, RELAXED) == sequence;
 }
 
+/* The name of a list; must be checked by unchanged() afterwards. */
+static void copy_name(struct list *list, char name[HOST_NAME_MAX_BYTES])
+{
+	uint64_t words[NAME_WORDS] = {0};
+	for (size_t i = 0; i < NAME_WORDS; i++) {
+		words[i] = atomic_load_explicit(&list->name[i], RELAXED);
+		if (memchr(&words[i], '\0', 8) != NULL)
+			break;
+	}
+	memcpy(name, words, HOST_NAME_MAX_BYTES);
+	name[HOST_NAME_MAX_BYTES - 1] = '\0'; /* ends, whatever was read */
+}
+
 static void read_name(const uint64_t words[2], char *name)
 {
 	uint32_t sequence;
-	uint64_t copy[NAME_WORDS] = {0};
+	char copy[HOST_NAME_MAX_BYTES];
 	struct list *list = find_list(words, &sequence);
 	if (list == NULL)
 		return;
-	for (size_t i = 0; i < NAME_WORDS; i++) {
-		copy[i] = atomic_load_explicit(&list->name[i], RELAXED);
-		if (memchr(&copy[i], '\0', 8) != NULL)
-			break;
-	}
-	copy[NAME_WORDS - 1] &= UINT64_MAX >> 8; /* ends, whatever was read */
-	if (unchanged(list, sequence) && !target_set_address(&(struct target){0}, (const char *)copy))
+	copy_name(list, copy);
+	if (unchanged(list, sequence) && !target_set_address(&(struct target){0}, copy))
 		memcpy(name, copy, HOST_NAME_MAX_BYTES);
+}
+
+static int copy_addresses(struct list *list, uint8_t out[TARGET_ADDRESSES][16])
+{
+	uint32_t count = atomic_load_explicit(&list->count, RELAXED);
+	int copied = 0;
+	for (; (uint32_t)copied < count && copied < TARGET_ADDRESSES; copied++) {
+		uint64_t words[2] = {atomic_load_explicit(&list->address[copied][0], RELAXED),
+		                     atomic_load_explicit(&list->address[copied][1], RELAXED)};
+		memcpy(out[copied], words, sizeof words);
+	}
+	return copied;
+}
+
+void addresses_candidates(struct target *target)
+{
+	uint32_t end = atomic_load_explicit(&newest, RELAXED);
+	uint32_t begin = end > LISTS ? end - LISTS : 0;
+	for (uint32_t turn = end; turn-- > begin;) {
+		struct list *list = &lists[turn % LISTS];
+		char name[HOST_NAME_MAX_BYTES];
+		uint32_t sequence = atomic_load_explicit(&list->sequence, memory_order_acquire);
+		copy_name(list, name);
+		if ((sequence & 1) != 0 || strcasecmp(name, target->name) != 0)
+			continue;
+		int count = copy_addresses(list, target->candidate);
+		if (unchanged(list, sequence)) {
+			target->candidates = count;
+			return;
+		}
+	}
 }
 
 static bool describe_unix(const struct sockaddr *address, socklen_t length, struct target *target)

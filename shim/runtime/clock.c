@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #include "retryshim/runtime.h"
@@ -57,16 +58,39 @@ static bool all_handlers_restart(void)
 	return true;
 }
 
+/* The thread's own sleep, if it is in one. */
+static _Thread_local struct {
+	int64_t until_ns; /* 0 = awake */
+	sigset_t mask;
+} nap __attribute__((tls_model("initial-exec")));
+
+static void read_mask(sigset_t *mask)
+{
+	memset(mask, 0, sizeof *mask);
+	pthread_sigmask(SIG_BLOCK, NULL, mask);
+}
+
 enum slept sleep_until(int64_t at_ns)
 {
 	struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
 	int error;
-	while ((error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL)) == EINTR) {
-		if (!all_handlers_restart())
-			return SLEEP_INTERRUPTED;
-	}
+	read_mask(&nap.mask);
+	nap.until_ns = at_ns;
+	do
+		error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+	while (error == EINTR && all_handlers_restart());
+	nap.until_ns = 0;
 	/* A sleep that a sandbox denies must not turn into a storm of attempts. */
 	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
+}
+
+bool sleep_interrupted_here(void)
+{
+	sigset_t mask;
+	if (nap.until_ns == 0 || clock_now_ns() >= nap.until_ns)
+		return false;
+	read_mask(&mask);
+	return memcmp(&mask, &nap.mask, sizeof mask) != 0;
 }
 
 void hold_begin(struct hold *hold)

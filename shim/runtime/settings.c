@@ -9,7 +9,8 @@
 
 extern char **environ;
 
-enum { CAPTURE_BYTES = 16384, PROGRAM_BYTES = 64, TRACE_ID_BYTES = 33 };
+/* More than one string of an environment can hold (execve(2)); untouched, it costs nothing. */
+enum { CAPTURE_BYTES = 256 * 1024, PROGRAM_BYTES = 64, TRACE_ID_BYTES = 33 };
 
 enum stage { STAGE_NONE, STAGE_CAPTURING, STAGE_CAPTURED, STAGE_PARSING, STAGE_READY };
 

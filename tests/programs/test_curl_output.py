@@ -221,7 +221,7 @@ def test_error_body_that_outlasts_max_time():
         result = curl("-i", "--max-time", "0.7", server.url)
         assert (result.returncode, result.stdout) == (28, plain.stdout) and statuses(plain.stdout) == [503]
         assert len(server.requests()) == 2
-    assert names(result) == ["attempt_failed", "given_up deadline"]
+    assert names(result) == ["given_up deadline"]
 
 
 def test_time_out_before_the_answer():

@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 
 import pytest
 
 from curl_hosts import crc32, curl, digests, events, methods, names, pattern, steps
-from harness import FaultServer, environment, need
+from harness import FaultServer, environment, need, run
 
 SENT = ["reset-after", "empty", "500", "503", "partial-header,reset=1", "503,header=Retry-After: 1"]
 KEY = ["-H", "Idempotency-Key: abc-1"]
@@ -181,3 +182,18 @@ def test_put_from_a_file_on_standard_input(offset):
         os.close(descriptor)
         assert set(digests(server)) == {(crc32(LARGE[offset:]), len(LARGE) - offset)}
         assert done.stdout == (b"ok\n" if len(server.requests()) == 2 else b"503 Service Unavailable\n")
+
+
+def test_form_from_a_fifo_is_refused(tmp_path):
+    """It cannot be read twice; the 503 is delivered instead of an upload that breaks."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    argv = ["curl", "-sS", "-H", "Idempotency-Key: 1", "-F", f"file=@{fifo}", "URL"]
+    with FaultServer(["503", "200"]) as server:
+        argv[-1] = server.url + "/"
+        writer = threading.Thread(target=lambda: fifo.write_bytes(b"once"), daemon=True)
+        writer.start()
+        result = run(argv, timeout=20)
+        assert [request["step"] for request in server.requests()] == ["503"]
+    assert result.stdout == b"503 Service Unavailable\n"
+    assert [(event["event"], event.get("reason")) for event in events(result)] == [("given_up", "rewind")]

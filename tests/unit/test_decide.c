@@ -173,23 +173,26 @@ static void attempts_allowed(void **state)
 		struct failure failure;
 		int attempt, max;
 		const char *event;
+		int capped_retries;
 	} rows[] = {
-		{"1 = never", "1", {.code = ECONNREFUSED}, 1, 1, "exhausted"},
-		{"2, first", "2", {.code = ECONNREFUSED}, 1, 2, "attempt_failed"},
-		{"2, second", "2", {.code = ECONNREFUSED}, 2, 2, "exhausted"},
-		{"beyond", "2", {.code = ECONNREFUSED}, 3, 2, "exhausted"},
-		{"1000, 999th", "1000", {.code = ECONNREFUSED}, 999, 1000, "attempt_failed"},
-		{"1000, last", "1000", {.code = ECONNREFUSED}, 1000, 1000, "exhausted"},
-		{"cap, first", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 2, "attempt_failed"},
-		{"cap, second", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 2, 2, "exhausted"},
-		{"cap above max", "1", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 1, "exhausted"},
-		{"425 once", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 1, 2, "attempt_failed"},
-		{"425 twice", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 2, 2, "exhausted"},
+		{"1 = never", "1", {.code = ECONNREFUSED}, 1, 1, "exhausted", 0},
+		{"2, first", "2", {.code = ECONNREFUSED}, 1, 2, "attempt_failed", 0},
+		{"2, second", "2", {.code = ECONNREFUSED}, 2, 2, "exhausted", 0},
+		{"beyond", "2", {.code = ECONNREFUSED}, 3, 2, "exhausted", 0},
+		{"1000, 999th", "1000", {.code = ECONNREFUSED}, 999, 1000, "attempt_failed", 0},
+		{"1000, last", "1000", {.code = ECONNREFUSED}, 1000, 1000, "exhausted", 0},
+		{"cap, first", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 2, "attempt_failed", 0},
+		{"cap, second", "5", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 2, 2, "exhausted", 1},
+		{"cap above max", "1", {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, 1, 1, "exhausted", 0},
+		{"425 once", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 1, 2, "attempt_failed", 0},
+		{"425 twice", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 2, 2, "exhausted", 1},
+		{"425 after two 503", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 3, 4, "attempt_failed", 0},
+		{"425 again", "5", {.source = SOURCE_HTTP, .code = 425, .repeatable = true}, 4, 4, "exhausted", 1},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct config config = config_with("RETRY_MAX_ATTEMPTS", rows[i].max_attempts);
-		struct progress progress = {.attempt = rows[i].attempt, .deadline_ns = NONE};
+		struct progress progress = {.attempt = rows[i].attempt, .deadline_ns = NONE, .capped_retries = rows[i].capped_retries};
 		struct verdict verdict = decide(&config, &progress, &rows[i].failure, start_ns, 7);
 		check_verdict(rows[i].row, &verdict, rows[i].event, "");
 		CHECK_INT(rows[i].row, verdict.max_attempts, rows[i].max);

@@ -1,0 +1,88 @@
+/* What libcurl knows of a transfer, in the engine's terms. */
+#include "hooks/curl_handle.h"
+
+#include <string.h>
+
+#include "retryshim/runtime.h"
+
+static long info_long(struct easy *easy, CURLINFO info)
+{
+	long value = 0;
+	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
+}
+
+/* "" if it is unknown. */
+static const char *info_text(struct easy *easy, CURLINFO info)
+{
+	char *value = NULL;
+	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK && value != NULL ? value : "";
+}
+
+static enum protocol protocol(struct easy *easy) { return protocol_of(info_text(easy, CURLINFO_SCHEME)); }
+
+int facts_reply_code(struct easy *easy)
+{
+	return protocol(easy) == PROTOCOL_HTTP ? 0 : (int)info_long(easy, CURLINFO_RESPONSE_CODE);
+}
+
+/* Commands beside the transfer; an upload that libcurl appends (ftp_state_ul_setup in lib/ftp.c). */
+static bool has_side_effects(const struct easy_options *options)
+{
+	return options->commands != 0 || options->custom_method[0] != '\0' ||
+	       (options->request == REQUEST_PUT && options->resume_from > 0);
+}
+
+static double info_seconds(struct easy *easy, CURLINFO info)
+{
+	double value = 0;
+	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
+}
+
+/* True unless it is certain that the server has seen nothing that it may act on. libcurl stamps
+ * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for HTTP the request has left
+ * by then, and REQUEST_SIZE counts its bytes from the first; for mail only the envelope has, which
+ * does nothing without the message; file transfers have done what CURLOPT_QUOTE and its like ask for.
+ * Of other protocols only a connection that was tried and never stood is certain. */
+bool facts_sent(struct easy *easy)
+{
+	if (info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0 || easy->response.status != 0)
+		return true;
+	switch (protocol(easy)) {
+	case PROTOCOL_HTTP: return info_long(easy, CURLINFO_REQUEST_SIZE) > 0;
+	case PROTOCOL_MAIL: return false;
+	case PROTOCOL_FILES:
+		if (!has_side_effects(&easy->options))
+			return false;
+		break;
+	case PROTOCOL_OTHER: break;
+	}
+	return info_long(easy, CURLINFO_NUM_CONNECTS) == 0 || info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
+}
+
+/* The whole operation begins again with its first request, so that one's method counts, whatever a
+ * redirect made of it. */
+bool facts_repeatable(struct easy *easy)
+{
+	const struct easy_options *options = &easy->options;
+	struct request request = {
+		.protocol = protocol(easy),
+		.method = options_method(options),
+		.idempotency_key = options_have_header(options, "Idempotency-Key"),
+		.side_effects = has_side_effects(options),
+	};
+	if (request.protocol == PROTOCOL_FILES)
+		request.method = options->request == REQUEST_PUT ? "PUT" : "GET";
+	return request_repeatable(easy->config, &request);
+}
+
+void facts_target(struct easy *easy, struct target *target)
+{
+	memset(target, 0, sizeof *target);
+	target_set_url(target, info_text(easy, CURLINFO_EFFECTIVE_URL));
+	if (target->name[0] == '\0')
+		return;
+	addresses_candidates(target);
+	/* After a redirect this may still be the previous host's. */
+	if (target->candidates == 0 && info_long(easy, CURLINFO_REDIRECT_COUNT) == 0)
+		target_set_address(target, info_text(easy, CURLINFO_PRIMARY_IP));
+}
