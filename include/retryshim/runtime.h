@@ -59,6 +59,15 @@ static inline void *real_libc(_Atomic(void *) *slot, const char *name)
 	return function;
 }
 
+typedef int connect_function(int, const struct sockaddr *, socklen_t);
+
+/* NULL if there is none. */
+static inline connect_function *real_connect(void)
+{
+	extern _Atomic(void *) real_connect_slot __attribute__((visibility("hidden")));
+	return (connect_function *)real_libc(&real_connect_slot, "connect");
+}
+
 /* ---- depth guard ------------------------------------------------------------------------------ */
 
 /* Only the outermost hook of a thread retries: libcurl and name service modules call back into us.

@@ -10,15 +10,7 @@
 #include "retryshim/hooks.h"
 #include "retryshim/runtime.h"
 
-typedef int connect_function(int, const struct sockaddr *, socklen_t);
-
-/* ---- tier 1: the real function ---------------------------------------------------------------- */
-
-static connect_function *real_connect(void)
-{
-	static _Atomic(void *) slot;
-	return (connect_function *)real_libc(&slot, "connect");
-}
+/* ---- tier 1, the typed pointer to the real function, is real_connect() of the runtime ----------- */
 
 /* ---- tier 2: ours ----------------------------------------------------------------------------- */
 

@@ -253,12 +253,10 @@ static bool has_route(const uint64_t words[2])
 	int probe = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (probe < 0)
 		return true;
-	static _Atomic(void *) slot;
-	int (*real_connect)(int, const struct sockaddr *, socklen_t) =
-		(int (*)(int, const struct sockaddr *, socklen_t))real_libc(&slot, "connect");
-	int rc = real_connect == NULL ? 0
-	         : v4                 ? real_connect(probe, (const struct sockaddr *)&in, sizeof in)
-	                              : real_connect(probe, (const struct sockaddr *)&in6, sizeof in6);
+	connect_function *connect_it = real_connect();
+	int rc = connect_it == NULL ? 0
+	         : v4               ? connect_it(probe, (const struct sockaddr *)&in, sizeof in)
+	                            : connect_it(probe, (const struct sockaddr *)&in6, sizeof in6);
 	close(probe);
 	return rc == 0;
 }

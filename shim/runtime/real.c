@@ -5,6 +5,8 @@
 
 _Thread_local uintptr_t depth_frame __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+_Atomic(void *) real_connect_slot __attribute__((visibility("hidden")));
+
 void *real_libc_find(_Atomic(void *) *slot, const char *name)
 {
 	/* Two threads may both look: they find the same. */
