@@ -101,7 +101,8 @@ lint:
 bench: all $(FAULTSERVER)
 	tests/bench/run $(B)
 
-demo: deps
+demo:
+	@scripts/deps demo
 	@$(MAKE) --no-print-directory all $(FAULTSERVER)
 	@scripts/demo $(B)
 
