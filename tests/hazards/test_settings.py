@@ -39,7 +39,7 @@ def open_folder():
 def test_settings_do_not_count_in_a_set_user_id_program(open_folder):
     """Linked with the object, since the loader preloads nothing into such a program from where we build."""
     if os.geteuid() != 0 or os.statvfs(open_folder).f_flag & os.ST_NOSUID:
-        pytest.skip("only root can make a set-user-ID program of another user")
+        pytest.fail("needs root and a folder that is not mounted nosuid: no other can make a set-user-ID program of another user")
     shutil.copy(built(SHIM), open_folder)
     linked = compiled("signals", "-Wl,--no-as-needed", built(SHIM), f"-Wl,-rpath,{open_folder}", output="linked")
     program = shutil.copy(linked, open_folder / "host")
