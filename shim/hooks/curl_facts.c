@@ -2,6 +2,7 @@
 #include "hooks/curl_handle.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "retryshim/runtime.h"
 
@@ -75,6 +76,18 @@ bool facts_repeatable(struct easy *easy)
 	return request_repeatable(easy->config, &request);
 }
 
+/* libcurl does not look these names up, but takes both loopback addresses (get_localhost in lib/hostip.c). */
+static void localhost_candidates(struct target *target)
+{
+	static const uint8_t v4[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1}, v6[16] = {[15] = 1};
+	const char *dot = strrchr(target->name, '.');
+	if (strcasecmp(dot != NULL ? dot + 1 : target->name, "localhost") != 0)
+		return;
+	memcpy(target->candidate[0], v4, sizeof v4);
+	memcpy(target->candidate[1], v6, sizeof v6);
+	target->candidates = 2;
+}
+
 void facts_target(struct easy *easy, struct target *target)
 {
 	memset(target, 0, sizeof *target);
@@ -85,4 +98,6 @@ void facts_target(struct easy *easy, struct target *target)
 	/* After a redirect this may still be the previous host's. */
 	if (target->candidates == 0 && info_long(easy, CURLINFO_REDIRECT_COUNT) == 0)
 		target_set_address(target, info_text(easy, CURLINFO_PRIMARY_IP));
+	if (target->candidates == 0 && !target->has_address)
+		localhost_candidates(target);
 }
