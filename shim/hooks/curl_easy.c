@@ -11,8 +11,11 @@ static CURL *shim_init(enum flavour flavour, const void *caller)
 {
 	const struct curl_real *real = curl_real(flavour, caller);
 	CURL *handle = real != NULL ? real->easy_init() : NULL;
-	if (handle != NULL && engine_config(FAMILY_CURL) != NULL)
-		easy_add(handle, real);
+	struct easy *easy = handle != NULL ? easy_add(handle, real) : NULL;
+	/* Where we are switched off too: without a record an unversioned caller's library would have to be
+	 * searched for, under the loader's lock, at every call. */
+	if (easy != NULL)
+		easy->served = engine_config(FAMILY_CURL) != NULL;
 	return handle;
 }
 
@@ -47,7 +50,7 @@ static CURLcode shim_perform(enum flavour flavour, const void *caller, CURL *han
 	const struct curl_real *real = real_of(easy, flavour, caller);
 	if (real == NULL)
 		return CURLE_FAILED_INIT;
-	const struct config *config = easy != NULL ? settings_config() : NULL;
+	const struct config *config = easy != NULL && easy->served ? settings_config() : NULL;
 	if (config == NULL || depth_nested())
 		return real->easy_perform(handle);
 	if (easy->options.left_alone) {
@@ -70,8 +73,10 @@ static CURL *shim_duphandle(enum flavour flavour, const void *caller, CURL *hand
 	if (copy == NULL || easy == NULL)
 		return copy;
 	struct easy *record = easy_add(copy, real);
-	if (record != NULL)
+	if (record != NULL) {
 		record->options = easy->options;
+		record->served = easy->served;
+	}
 	/* libcurl copied our callbacks, with the original's record, and what an attempt under way has of
 	 * ours: the copy starts with the program's own. */
 	if (easy->wrapped) {

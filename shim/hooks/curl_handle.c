@@ -64,6 +64,7 @@ struct easy *easy_add(CURL *handle, const struct curl_real *real)
 	if (easy == NULL)
 		return NULL;
 	easy->real = real;
+	easy->served = true;
 	easy->wrapped = false;
 	easy->active = false;
 	options_default(&easy->options);

@@ -117,6 +117,7 @@ struct easy {
 	_Atomic(CURL *) handle;  /* NULL: free for another handle */
 	const struct curl_real *real;
 	struct easy_options options;
+	bool served;  /* false: known for its library alone, RETRY_CURL or RETRY_ENABLED is 0 */
 	bool wrapped; /* our callbacks are installed */
 
 	/* The operation that curl_easy_perform is in, if active. */

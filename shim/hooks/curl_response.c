@@ -24,8 +24,8 @@ static bool is_tunnel(struct easy *easy)
 	return origin != status;
 }
 
-/* 1xx always; consent to CONNECT; a redirect that libcurl follows. Answers of an authentication round are known to be
- * interim only when the next block comes. */
+/* 1xx always; consent to CONNECT; a redirect that libcurl follows. Answers of an authentication round
+ * are known to be interim only when the next block comes. */
 static bool is_interim(const struct easy *easy)
 {
 	const struct response *response = &easy->response;

@@ -168,22 +168,29 @@ static CURLcode conclude(struct easy *easy, CURLcode code)
 	return code;
 }
 
+/* True if the attempt failed by its status in a header block that was not complete, so that nothing of
+ * it was judged: FAILONERROR ends a transfer there, and an orderly close does, which is no error to
+ * libcurl. */
+static bool failed_by_status(const struct easy *easy, CURLcode code)
+{
+	const struct response *response = &easy->response;
+	return !goes_on(response->status) &&
+	       (code == CURLE_HTTP_RETURNED_ERROR || (code == CURLE_OK && response->state == RESPONSE_HOLDING));
+}
+
 /* What an attempt that returned `code` comes to. True: retry by easy->verdict. */
 static bool wants_retry(struct easy *easy, CURLcode code)
 {
 	struct response *response = &easy->response;
 	bool dropping = response->state == RESPONSE_DROPPING;
+	bool by_status = dropping || failed_by_status(easy, code);
 	if (dropping && code == CURLE_ABORTED_BY_CALLBACK) {
 		deliver_drop(easy);
 		return false;
 	}
-	if (!dropping && (code == CURLE_OK || response->judged || !begin(easy)))
+	if (response->judged || (code == CURLE_OK && !by_status) || !begin(easy))
 		return false;
-	/* FAILONERROR ends a transfer before the header block is complete. */
-	if (dropping || (code == CURLE_HTTP_RETURNED_ERROR && !goes_on(response->status)))
-		easy->verdict = judge_status(easy);
-	else
-		easy->verdict = judge_code(easy, code);
+	easy->verdict = by_status ? judge_status(easy) : judge_code(easy, code);
 	return easy->verdict.action == ACTION_RETRY;
 }
 

@@ -89,6 +89,17 @@ def test_dlsym_in_the_whole_process():
         assert lines(result) == ["ok", "code 0"] and steps(server) == ["503", "200"]
 
 
+@pytest.mark.parametrize("switch", ["curl", "enabled"])
+def test_caller_without_versions_when_switched_off(switch):
+    """Its library is still found, and nothing else is done."""
+    def seen(shim):
+        with FaultServer("503,close=1") as server:
+            result = run([unversioned("openssl"), "both", plugin("openssl"), server.url], shim=shim, **{switch: 0})
+            return lines(result), steps(server), result.stderr, names(result)
+    assert seen(True) == seen(False)
+    assert seen(True)[1] == ["503"] * 3
+
+
 def test_hosts_are_what_they_claim():
     """The unversioned caller really is one, and the others are not."""
     def references(program):

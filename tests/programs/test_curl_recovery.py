@@ -207,3 +207,14 @@ def test_healthy_request_is_not_slower_by_a_backoff():
         result = curl(server.url, base_delay_ms=30000)
         assert result.stdout == b"ok\n" and time.monotonic() - start < 10
     assert names(result) == []
+
+
+def test_status_whose_header_block_is_cut_short_by_a_close():
+    """No error to libcurl, but a 503 all the same; and what is told is what is done."""
+    cut = "dialog=|HTTP/1.1 503 no"
+    with FaultServer([cut, "200"]) as server:
+        assert curl(server.url, shim=False).stdout != b"ok\n"
+    with FaultServer([cut, "200"]) as server:
+        result = curl(server.url)
+    assert result.stdout == b"ok\n"
+    assert names(result) == ["attempt_failed", "succeeded"]
