@@ -182,6 +182,8 @@ static bool failed_by_status(const struct easy *easy, CURLcode code)
 static bool wants_retry(struct easy *easy, CURLcode code)
 {
 	struct response *response = &easy->response;
+	if (code == CURLE_OK && response->state == RESPONSE_BETWEEN) /* nearly every transfer */
+		return false;
 	bool dropping = response->state == RESPONSE_DROPPING;
 	bool by_status = dropping || failed_by_status(easy, code);
 	if (dropping && code == CURLE_ABORTED_BY_CALLBACK) {
