@@ -36,7 +36,7 @@ struct op {
 };
 
 /* Which family of hooks asks; each can be switched off. */
-enum family { FAMILY_CONNECT, FAMILY_RESOLVE, FAMILY_CURL };
+enum family { FAMILY_CONNECT, FAMILY_NONBLOCK, FAMILY_RESOLVE, FAMILY_CURL };
 
 /* The configuration if this family is to be served in this process, else NULL. The first call of a
  * process also tells about malformed variables. */

@@ -1,5 +1,5 @@
-/* Runtime: what touches the process. Settings, real functions, the thread's depth guard, clock and
- * sleep, random bits, remembered addresses.
+/* Runtime: what touches the process. Settings, real functions, sockets, the thread's depth guard, clock
+ * and sleep, random bits, remembered addresses.
  *
  * Nothing here takes a lock, starts a thread, installs a handler or keeps a descriptor open. Unless a
  * function says otherwise it may be called before our constructor has run, in a signal handler and in
@@ -9,6 +9,7 @@
 #define RETRYSHIM_RUNTIME_H
 
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -68,6 +69,65 @@ static inline connect_function *real_connect(void)
 	return (connect_function *)real_libc(&real_connect_slot, "connect");
 }
 
+/* For our own questions: they must not come back to our hooks, in which we may hold a claim. */
+typedef int poll_function(struct pollfd *, nfds_t, int);
+typedef int getsockopt_function(int, int, int, void *, socklen_t *);
+
+static inline poll_function *real_poll(void)
+{
+	extern _Atomic(void *) real_poll_slot __attribute__((visibility("hidden")));
+	return (poll_function *)real_libc(&real_poll_slot, "poll");
+}
+
+static inline getsockopt_function *real_getsockopt(void)
+{
+	extern _Atomic(void *) real_getsockopt_slot __attribute__((visibility("hidden")));
+	return (getsockopt_function *)real_libc(&real_getsockopt_slot, "getsockopt");
+}
+
+/* ---- sockets ---------------------------------------------------------------------------------- */
+
+/* A number that no other socket of this system has or had (SO_COOKIE, Linux 4.12); 0 if the descriptor
+ * is no socket, or the kernel does not tell. */
+uint64_t socket_cookie(int socket);
+
+/* The socket's inode, as /proc shows it; 0 if there is none. */
+uint64_t socket_inode(int socket);
+
+/* A second descriptor of the socket with this cookie, to be closed by the caller: whatever other threads
+ * do to the program's descriptor meanwhile, it stays that socket. -1 with errno EBADF if the descriptor is
+ * another one by now, EMFILE if none is to be had. */
+int socket_pin(int socket, uint64_t cookie);
+
+bool socket_is_stream(int socket);
+
+enum blocking { BLOCKING, NON_BLOCKING, BLOCKING_UNKNOWN };
+enum blocking socket_blocking(int socket);
+
+/* bind(2) came first: then EADDRNOTAVAIL speaks of the program's own choice. */
+bool socket_is_bound(int socket);
+
+bool socket_is_connected(int socket);
+
+/* True if no byte has gone out or come in since the last connect, nor waits to be sent (TCP_INFO). A
+ * connection that was made, used and reset looks like a failed connect otherwise. */
+bool socket_untouched(int socket);
+
+/* ---- epoll sets ------------------------------------------------------------------------------- */
+
+struct epoll_registration {
+	int fd;
+	uint32_t events; /* a fired EPOLLONESHOT has lost its events */
+	uint64_t data;
+	uint64_t inode; /* 0 before Linux 4.13 */
+};
+
+typedef void epoll_found(void *context, const struct epoll_registration *registration);
+
+/* Hands on what is registered in an epoll set, through whatever door it came (io_uring too). Nothing
+ * where /proc is not to be had. */
+void epoll_list(int epoll, epoll_found *found, void *context);
+
 /* ---- depth guard ------------------------------------------------------------------------------ */
 
 /* Only the outermost hook of a thread retries: libcurl and name service modules call back into us.
@@ -97,14 +157,19 @@ static inline void depth_leave(uintptr_t before) { depth_frame = before; }
 
 /* A handler that leaves by siglongjmp, or pthread_cancel(3), would lose what we have opened or switched
  * between two steps of ours. Both are held while we work, and only then: our sleep and the program's
- * connect may be left at any moment. Costs four system calls, so on the way of a failure only. */
+ * connect may be left at any moment. Costs two system calls, so on the way of a failure only. */
 struct hold {
 	sigset_t signals;
 	int cancel;
+	bool held; /* by an outer one already */
 };
 
 void hold_begin(struct hold *hold);
 void hold_end(const struct hold *hold);
+
+/* True while this thread works under a hold: what libc calls then is our own doing, and passes through
+ * the hooks untouched. */
+extern _Thread_local bool thread_held __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* ---- clock, sleep, random --------------------------------------------------------------------- */
 

@@ -1,13 +1,13 @@
-/* connect(2) on blocking stream sockets: the same descriptor connects again. */
+/* connect(2). A blocking stream socket connects again here, on the same descriptor; what is non-blocking
+ * is handed over to the pending connects. */
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 
-#include "retryshim/hooks.h"
+#include "hooks/connect.h"
+#include "hooks/pending.h"
 #include "retryshim/runtime.h"
 
 /* ---- tier 1, the typed pointer to the real function, is real_connect() of the runtime ----------- */
@@ -28,39 +28,13 @@ struct call {
 
 static int64_t timeval_ns(struct timeval time) { return time.tv_sec * NS_PER_S + time.tv_usec * 1000; }
 
-/* Looks at the socket; false if it is none of ours: no stream, or non-blocking. */
+/* Looks at a blocking socket, before its first backoff. */
 static bool inspect(struct call *call)
 {
-	int type = 0;
-	socklen_t size = sizeof type;
-	if (getsockopt(call->socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM)
-		return false;
-	int flags = fcntl(call->socket, F_GETFL);
-	if (flags < 0 || (flags & O_NONBLOCK) != 0)
-		return false;
-	size = sizeof call->send_timeout;
-	if (getsockopt(call->socket, SOL_SOCKET, SO_SNDTIMEO, &call->send_timeout, &size) == 0)
+	socklen_t size = sizeof call->send_timeout;
+	if (real_getsockopt()(call->socket, SOL_SOCKET, SO_SNDTIMEO, &call->send_timeout, &size) == 0)
 		call->send_timeout_ns = timeval_ns(call->send_timeout);
 	return fstat(call->socket, &call->identity) == 0;
-}
-
-/* bind(2) came first: then EADDRNOTAVAIL speaks of the program's own choice. The kernel forgets the
- * port that it chose itself when a connect fails (inet_unhash in tcp_v4_connect's error path). */
-static bool is_bound(int socket)
-{
-	struct sockaddr_storage local = {0};
-	socklen_t length = sizeof local;
-	if (getsockname(socket, (struct sockaddr *)&local, &length) != 0)
-		return false;
-	if (local.ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)&local;
-		return in->sin_port != 0 || in->sin_addr.s_addr != htonl(INADDR_ANY);
-	}
-	if (local.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&local;
-		return in6->sin6_port != 0 || !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
-	}
-	return false;
 }
 
 /* Another thread may have closed the descriptor during the backoff, and the number may be somebody
@@ -128,23 +102,20 @@ static bool address_is_readable(const struct call *call, int error)
 	return error != EFAULT && call->length <= sizeof(struct sockaddr_storage);
 }
 
-/* Whether this failure is ours to recover; fills what the engine needs. The socket comes first: with
- * EBADF the kernel has not looked at the address either. */
-static bool takes(struct call *call, const struct config *config, struct target *target, struct failure *failure)
+bool connect_takes(const struct config *config, int socket, const struct sockaddr *address, socklen_t length,
+                   struct target *target, struct failure *failure)
 {
-	if (!inspect(call) || !address_is_readable(call, failure->code))
-		return false;
-	if (!addresses_describe(call->address, call->length, target))
+	if (!addresses_describe(address, length, target))
 		return false;
 	if (target->is_unix && config->unix_mode == UNIX_OFF)
 		return false;
 	failure->unix_socket = target->is_unix;
-	failure->bound_socket = failure->code == EADDRNOTAVAIL && is_bound(call->socket);
+	failure->bound_socket = failure->code == EADDRNOTAVAIL && socket_is_bound(socket);
 	/* The program itself goes on to the next address of the name: nothing to tell, nothing to wait for. */
 	return !classify(config, failure).retried || !addresses_untried_left(target);
 }
 
-/* A connect has failed with `error`. Returns the errno that the program is to see, 0 = connected. */
+/* A connect of a blocking socket has failed. Returns the errno that the program is to see, 0 = connected. */
 static int recover(struct call *call, int error)
 {
 	struct op op;
@@ -156,7 +127,7 @@ static int recover(struct call *call, int error)
 	call->start_ns = clock_of_mark(call->start);
 	struct hold hold;
 	hold_begin(&hold);
-	bool ours = takes(call, config, &target, &failure) &&
+	bool ours = inspect(call) && connect_takes(config, call->socket, call->address, call->length, &target, &failure) &&
 	            op_begin(&op, config, "connect", &target, call->start_ns, call->send_timeout_ns);
 	hold_end(&hold);
 	if (!ours)
@@ -166,15 +137,48 @@ static int recover(struct call *call, int error)
 	return error;
 }
 
+/* The socket comes before the address: with EBADF the kernel has not looked at the address either. */
+static int failed(struct call *call, int error)
+{
+	if (!socket_is_stream(call->socket) || !address_is_readable(call, error))
+		return error;
+	switch (socket_blocking(call->socket)) {
+	case BLOCKING: return recover(call, error);
+	case NON_BLOCKING: return pending_refused(call->socket, call->address, call->length, call->start, error);
+	default: return error;
+	}
+}
+
 /* Apart, so that the healthy path below needs no stack for it. */
 static __attribute__((noinline)) int shim_connect(struct call *call, int errno_before)
 {
 	int error = errno;
-	if (errno_is_failure(error) && !depth_nested() && !sleep_interrupted_here())
-		error = recover(call, error);
+	if (depth_nested())
+		;
+	else if (error == EINPROGRESS)
+		pending_remember(call->socket, call->address, call->length, call->start);
+	else if (errno_is_failure(error) && !sleep_interrupted_here())
+		error = failed(call, error);
 	/* A connect that succeeds at once leaves errno alone, and programs have come to print it. */
 	errno = error == 0 ? errno_before : error;
 	return error == 0 ? 0 : -1;
+}
+
+/* The socket has a connect under way. */
+static __attribute__((noinline)) int shim_connect_again(struct call *call, struct pending *entry)
+{
+	int errno_before = errno, error;
+	if (!pending_connect(entry, call->address, &error)) {
+		errno = errno_before;
+		if (real_connect()(call->socket, call->address, call->length) == 0)
+			return pending_connected(entry, call->socket, 0);
+		error = errno;
+		if (error == EINPROGRESS) /* another connect than the one that we know */
+			return shim_connect(call, errno_before);
+		error = pending_connected(entry, call->socket, error);
+	}
+	errno = error;
+	return -1;
 }
 
 /* ---- tier 3: exported ------------------------------------------------------------------------- */
@@ -188,6 +192,11 @@ __attribute__((visibility("default"))) int connect(int socket, const struct sock
 	}
 	int errno_before = errno;
 	uint64_t start = clock_mark();
+	struct pending *entry;
+	if (__builtin_expect(pending_any(), 0) && (entry = pending_of(socket)) != NULL && pending_holds(entry, socket)) {
+		struct call again = {.socket = socket, .address = address, .length = length, .start = start};
+		return shim_connect_again(&again, entry);
+	}
 	int result = real(socket, address, length);
 	if (__builtin_expect(result == 0, 1))
 		return result;

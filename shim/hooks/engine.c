@@ -29,7 +29,8 @@ const struct config *engine_config(enum family family)
 	const struct config *config = settings_config();
 	if (config == NULL)
 		return NULL;
-	if ((family == FAMILY_RESOLVE && !config->dns) || (family == FAMILY_CURL && !config->curl))
+	if ((family == FAMILY_RESOLVE && !config->dns) || (family == FAMILY_CURL && !config->curl) ||
+	    (family == FAMILY_NONBLOCK && !config->nonblock))
 		return NULL;
 	if (config->diag)
 		report_start();
@@ -44,6 +45,8 @@ static const char *operation_of(const struct op *op)
 
 static void tell(const struct op *op, enum event event, const struct verdict *verdict, const char *message)
 {
+	if (!op->config->diag)
+		return;
 	struct report_event told = {
 		.event = event,
 		.op = op->id,

@@ -93,6 +93,8 @@ bool sleep_interrupted_here(void)
 	return memcmp(&mask, &nap.mask, sizeof mask) != 0;
 }
 
+_Thread_local bool thread_held __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 void hold_begin(struct hold *hold)
 {
 	/* What a fault of the program's own raises must reach its handler: blocked, it kills. SIGSYS too is
@@ -105,11 +107,14 @@ void hold_begin(struct hold *hold)
 	sigemptyset(&hold->signals);
 	pthread_sigmask(SIG_BLOCK, &all, &hold->signals);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &hold->cancel);
+	hold->held = thread_held;
+	thread_held = true;
 }
 
 void hold_end(const struct hold *hold)
 {
 	int ours;
+	thread_held = hold->held;
 	pthread_setcancelstate(hold->cancel, &ours);
 	pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
 }

@@ -6,6 +6,8 @@
 _Thread_local uintptr_t depth_frame __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 _Atomic(void *) real_connect_slot __attribute__((visibility("hidden")));
+_Atomic(void *) real_poll_slot __attribute__((visibility("hidden")));
+_Atomic(void *) real_getsockopt_slot __attribute__((visibility("hidden")));
 
 void *real_libc_find(_Atomic(void *) *slot, const char *name)
 {

@@ -1,0 +1,14 @@
+/* What the blocking and the non-blocking connect share. */
+#ifndef RETRYSHIM_HOOKS_CONNECT_H
+#define RETRYSHIM_HOOKS_CONNECT_H
+
+#include <sys/socket.h>
+
+#include "retryshim/hooks.h"
+
+/* Whether a connect's failure with failure->code is ours to recover; fills the target and the rest of
+ * the failure. False, too, where the program itself goes on to another address of the same name. */
+bool connect_takes(const struct config *config, int socket, const struct sockaddr *address, socklen_t length,
+                   struct target *target, struct failure *failure);
+
+#endif

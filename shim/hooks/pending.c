@@ -1,0 +1,335 @@
+/* The table of pending connects. */
+#include "hooks/pending.h"
+
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS = 1 << 18 }; /* higher ones are not followed; untouched, the index costs nothing */
+
+#define RELAXED memory_order_relaxed
+
+_Atomic(uint32_t) pending_count __attribute__((visibility("hidden")));
+_Atomic(uint32_t) pending_quiet_count __attribute__((visibility("hidden")));
+
+static struct pending table[PENDING_MOST];
+static _Atomic(uint16_t) index_of[DESCRIPTORS]; /* entry + 1 */
+static _Atomic(uint32_t) used;                  /* entries from here on were never in use */
+static _Atomic(uint32_t) lowest_free;           /* a guess */
+
+/* What is looked through, apart from the entries so that a look costs little. */
+static _Atomic(int64_t) dues[PENDING_MOST]; /* 0 = not quiet */
+static _Atomic(uint64_t) cookies[PENDING_MOST];
+static _Atomic(uint64_t) datas[PENDING_MOST];  /* of the first watch */
+static _Atomic(bool) has_further_watches; /* some entry has had more than one */
+
+static uint32_t number_of(const struct pending *entry) { return (uint32_t)(entry - table); }
+
+static enum pending_state state_in(uint64_t word) { return (enum pending_state)(word & 0xff); }
+
+static uint64_t word_of(enum pending_state state, pid_t claimer) { return (uint64_t)(uint32_t)claimer << 32 | state; }
+
+enum pending_state pending_state(struct pending *entry)
+{
+	return state_in(atomic_load_explicit(&entry->word, memory_order_acquire));
+}
+
+/* ---- making and dropping ------------------------------------------------------------------------- */
+
+static struct pending *take_free_from(uint32_t begin, uint32_t end)
+{
+	for (uint32_t i = begin; i < end; i++) {
+		uint64_t word = word_of(PENDING_FREE, 0);
+		if (atomic_compare_exchange_strong_explicit(&table[i].word, &word, word_of(PENDING_FILLING, 0),
+		                                            memory_order_acquire, RELAXED)) {
+			atomic_store_explicit(&lowest_free, i + 1, RELAXED);
+			return &table[i];
+		}
+	}
+	return NULL;
+}
+
+static struct pending *take_free(void)
+{
+	if (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST)
+		return NULL;
+	uint32_t guess = atomic_load_explicit(&lowest_free, RELAXED);
+	struct pending *entry = take_free_from(guess, PENDING_MOST);
+	if (entry == NULL)
+		entry = take_free_from(0, guess < PENDING_MOST ? guess : PENDING_MOST);
+	if (entry == NULL)
+		return NULL;
+	uint32_t number = number_of(entry), high = atomic_load_explicit(&used, RELAXED);
+	while (high <= number && !atomic_compare_exchange_weak_explicit(&used, &high, number + 1, RELAXED, RELAXED))
+		;
+	return entry;
+}
+
+static void unindex(int fd, const struct pending *entry)
+{
+	uint16_t own = (uint16_t)(number_of(entry) + 1);
+	if (fd >= 0 && fd < DESCRIPTORS)
+		atomic_compare_exchange_strong_explicit(&index_of[fd], &own, 0, RELAXED, RELAXED);
+}
+
+/* Of an entry that nobody else looks at: FILLING, or claimed. */
+static void drop(struct pending *entry)
+{
+	uint32_t number = number_of(entry);
+	pending_set_due(entry, 0);
+	unindex(atomic_load_explicit(&entry->fd, RELAXED), entry);
+	unindex(atomic_load_explicit(&entry->alias, RELAXED), entry);
+	atomic_store_explicit(&cookies[number], 0, RELAXED);
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		atomic_store_explicit(&entry->watches[i].epoll, 0, RELAXED);
+	atomic_store_explicit(&entry->word, word_of(PENDING_FREE, 0), memory_order_release);
+	atomic_fetch_sub_explicit(&pending_count, 1, RELAXED);
+	if (atomic_load_explicit(&lowest_free, RELAXED) > number)
+		atomic_store_explicit(&lowest_free, number, RELAXED);
+}
+
+void pending_forget(struct pending *entry)
+{
+	uint64_t word = word_of(PENDING_CONNECTING, 0);
+	if (atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_FILLING, 0),
+	                                            memory_order_acquire, RELAXED))
+		drop(entry);
+}
+
+/* The descriptor has another socket now, or the program has taken the failure in a way of its own. */
+static void replace(struct pending *old)
+{
+	struct hold hold;
+	pending_forget(old);
+	if (pending_state(old) < PENDING_CLAIMED)
+		return;
+	hold_begin(&hold);
+	if (pending_claim(old) != PENDING_FREE)
+		pending_settle(old, PENDING_FREE);
+	hold_end(&hold);
+}
+
+static struct pending *make(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	uint64_t cookie;
+	if (fd < 0 || fd >= DESCRIPTORS || length > sizeof((struct pending *)0)->address)
+		return NULL;
+	struct pending *old = pending_of(fd);
+	if (old != NULL)
+		replace(old);
+	if ((cookie = socket_cookie(fd)) == 0)
+		return NULL;
+	struct pending *entry = take_free();
+	if (entry == NULL)
+		return NULL;
+	entry->start = start;
+	entry->length = length;
+	memcpy(&entry->address, address, length);
+	atomic_store_explicit(&entry->fd, fd, RELAXED);
+	atomic_store_explicit(&entry->alias, -1, RELAXED);
+	atomic_store_explicit(&entry->searched, 0, RELAXED);
+	atomic_store_explicit(&cookies[number_of(entry)], cookie, RELAXED);
+	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
+	return entry;
+}
+
+static void publish(struct pending *entry, int fd, uint64_t word)
+{
+	atomic_store_explicit(&entry->word, word, memory_order_release);
+	atomic_store_explicit(&index_of[fd], (uint16_t)(number_of(entry) + 1), memory_order_release);
+}
+
+void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	const struct config *config = settings_config();
+	if (config == NULL || !config->nonblock)
+		return;
+	struct pending *entry = make(fd, address, length, start);
+	if (entry != NULL)
+		publish(entry, fd, word_of(PENDING_CONNECTING, 0));
+}
+
+struct pending *pending_new(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	struct pending *entry = make(fd, address, length, start);
+	if (entry != NULL)
+		publish(entry, fd, word_of(PENDING_CLAIMED, getpid()));
+	return entry;
+}
+
+/* ---- claiming ------------------------------------------------------------------------------------ */
+
+/* Claims are short; a holder that is off the processor for long is given it back by sleeping. */
+static void wait_a_moment(int turn)
+{
+	static const struct timespec moment = {.tv_nsec = 50 * 1000};
+	if (turn < 100)
+		sched_yield();
+	else
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+}
+
+enum pending_state pending_claim(struct pending *entry)
+{
+	enum { TURNS = 50000 }; /* some seconds: never met but under a debugger */
+	pid_t self = getpid();
+	for (int turn = 0; turn < TURNS; turn++) {
+		uint64_t word = atomic_load_explicit(&entry->word, memory_order_acquire);
+		enum pending_state state = state_in(word);
+		if (state < PENDING_CLAIMED)
+			return PENDING_FREE;
+		if (word == word_of(PENDING_CLAIMED, self)) {
+			wait_a_moment(turn);
+			continue;
+		}
+		if (!atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_CLAIMED, self),
+		                                             memory_order_acquire, RELAXED))
+			continue;
+		if (state != PENDING_CLAIMED)
+			return state;
+		/* fork(2) came while a thread of our parent was at work here: what it did is not known. */
+		drop(entry);
+		return PENDING_FREE;
+	}
+	return PENDING_FREE;
+}
+
+void pending_settle(struct pending *entry, enum pending_state state)
+{
+	if (state == PENDING_FREE) {
+		drop(entry);
+		return;
+	}
+	if (state != PENDING_QUIET)
+		pending_set_due(entry, 0);
+	atomic_store_explicit(&entry->word, word_of(state, 0), memory_order_release);
+}
+
+/* ---- finding ------------------------------------------------------------------------------------- */
+
+struct pending *pending_of(int fd)
+{
+	if (fd < 0 || fd >= DESCRIPTORS)
+		return NULL;
+	uint16_t number = atomic_load_explicit(&index_of[fd], memory_order_acquire);
+	return number != 0 ? &table[number - 1] : NULL;
+}
+
+/* A duplicate was met: from now on it is found like the original. */
+static void add_alias(struct pending *entry, int fd)
+{
+	uint16_t none = 0;
+	if (fd >= DESCRIPTORS || !atomic_compare_exchange_strong_explicit(
+	                             &index_of[fd], &none, (uint16_t)(number_of(entry) + 1), RELAXED, RELAXED))
+		return;
+	unindex(atomic_exchange_explicit(&entry->alias, fd, RELAXED), entry);
+}
+
+struct pending *pending_find(int fd)
+{
+	uint64_t cookie = socket_cookie(fd);
+	if (cookie == 0)
+		return NULL;
+	uint32_t end = atomic_load_explicit(&used, RELAXED);
+	struct pending *entry = pending_of(fd);
+	if (entry != NULL && atomic_load_explicit(&cookies[number_of(entry)], RELAXED) == cookie)
+		return entry;
+	for (uint32_t i = 0; i < end; i++) {
+		if (atomic_load_explicit(&cookies[i], RELAXED) != cookie)
+			continue;
+		add_alias(&table[i], fd);
+		return &table[i];
+	}
+	return NULL;
+}
+
+uint64_t pending_cookie(const struct pending *entry)
+{
+	return atomic_load_explicit(&cookies[number_of(entry)], RELAXED);
+}
+
+struct pending *pending_each(uint32_t *index)
+{
+	uint32_t end = atomic_load_explicit(&used, RELAXED);
+	while (*index < end) {
+		struct pending *entry = &table[(*index)++];
+		if (pending_state(entry) >= PENDING_CLAIMED)
+			return entry;
+	}
+	return NULL;
+}
+
+/* ---- instants ------------------------------------------------------------------------------------ */
+
+void pending_set_due(struct pending *entry, int64_t due_ns)
+{
+	int64_t before = atomic_exchange_explicit(&dues[number_of(entry)], due_ns, RELAXED);
+	if (before == 0 && due_ns != 0)
+		atomic_fetch_add_explicit(&pending_quiet_count, 1, RELAXED);
+	if (before != 0 && due_ns == 0)
+		atomic_fetch_sub_explicit(&pending_quiet_count, 1, RELAXED);
+}
+
+int64_t pending_next_due(void)
+{
+	int64_t next = INT64_MAX;
+	uint32_t end = atomic_load_explicit(&used, RELAXED);
+	for (uint32_t i = 0; i < end; i++) {
+		int64_t due_ns = atomic_load_explicit(&dues[i], RELAXED);
+		if (due_ns != 0 && due_ns < next)
+			next = due_ns;
+	}
+	return next;
+}
+
+struct pending *pending_next(uint32_t *index, int64_t now_ns)
+{
+	uint32_t end = atomic_load_explicit(&used, RELAXED);
+	for (; *index < end; ++*index) {
+		int64_t due_ns = atomic_load_explicit(&dues[*index], RELAXED);
+		if (due_ns != 0 && due_ns <= now_ns)
+			return &table[(*index)++];
+	}
+	return NULL;
+}
+
+/* ---- watches ------------------------------------------------------------------------------------- */
+
+static struct watch *watch_in(struct pending *entry, int epoll, uint64_t data)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++) {
+		struct watch *watch = &entry->watches[i];
+		if (atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1 &&
+		    atomic_load_explicit(&watch->data, RELAXED) == data)
+			return watch;
+	}
+	return NULL;
+}
+
+struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
+{
+	struct watch *watch;
+	/* Most programs put the descriptor there. */
+	if ((*entry = pending_of((int)(uint32_t)data)) != NULL && (watch = watch_in(*entry, epoll, data)) != NULL)
+		return watch;
+	uint32_t end = atomic_load_explicit(&used, RELAXED);
+	bool all = atomic_load_explicit(&has_further_watches, RELAXED);
+	for (uint32_t i = 0; i < end; i++) {
+		if (!all && atomic_load_explicit(&datas[i], RELAXED) != data)
+			continue;
+		*entry = &table[i];
+		if ((watch = watch_in(*entry, epoll, data)) != NULL)
+			return watch;
+	}
+	*entry = NULL;
+	return NULL;
+}
+
+void pending_watch_changed(struct pending *entry, struct watch *watch)
+{
+	if (watch == entry->watches)
+		atomic_store_explicit(&datas[number_of(entry)], atomic_load_explicit(&watch->data, RELAXED), RELAXED);
+	else
+		atomic_store_explicit(&has_further_watches, true, RELAXED);
+}

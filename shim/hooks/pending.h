@@ -1,0 +1,212 @@
+/* Connects of non-blocking sockets: what is under way, what has failed, what waits for its next attempt.
+ *
+ * The connect hook remembers here what returned EINPROGRESS; the wait hooks meet the failure where the
+ * program would learn of it, hide it, and connect again when the backoff is over. Four files: the table
+ * (pending.c), the attempts of an entry (pending_attempt.c), where the program meets it (pending_meet.c),
+ * and its registrations in epoll sets (pending_epoll.c).
+ *
+ * The table is bounded and static. An entry belongs to who has claimed it; only a claim's holder reads
+ * or writes the fields that are not atomic. A claim is held across a few system calls that do not
+ * block, with signals and cancellation held back, and only after a failure. A healthy connect goes from
+ * CONNECTING to FREE without one.
+ *
+ * An entry is found by its descriptor and acted on by its socket's cookie: programs close descriptors in
+ * ways that nobody sees (close_range, dup2, raw system calls), and the number comes back as something else.
+ */
+#ifndef RETRYSHIM_HOOKS_PENDING_H
+#define RETRYSHIM_HOOKS_PENDING_H
+
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "retryshim/hooks.h"
+#include "retryshim/runtime.h"
+
+enum { PENDING_MOST = 4096, PENDING_WATCHES = 4 };
+
+enum pending_state {
+	PENDING_FREE,
+	PENDING_FILLING,      /* being made or dropped: not there for anybody else */
+	PENDING_CLAIMED,      /* a thread is at work on it */
+	PENDING_CONNECTING,   /* first attempt: nothing has failed */
+	PENDING_RECONNECTING, /* a later attempt */
+	PENDING_QUIET,        /* backing off: the program must see and hear nothing of the socket */
+	PENDING_LEFT,         /* the last failure, left in the kernel for the program to take */
+	PENDING_FAILED,       /* the last failure, ours to hand on: the kernel does not have it any more */
+};
+
+/* A registration of the socket in an epoll set, as the program made it. */
+struct watch {
+	_Atomic(int) epoll; /* descriptor + 1; 0 = none */
+	_Atomic(int) fd;    /* the one that is registered: may be a duplicate of the entry's */
+	_Atomic(uint32_t) events;
+	_Atomic(uint64_t) data;
+	_Atomic(int) muted; /* enum muted */
+};
+
+enum muted {
+	ARMED,
+	MUTED,    /* EPOLLET | EPOLLONESHOT and no events: fires once more, then never */
+	DEPARTED, /* taken out: EPOLLEXCLUSIVE cannot be modified */
+};
+
+struct pending {
+	_Atomic(uint64_t) word;     /* state, and the claiming process in the upper half */
+	_Atomic(int) fd;            /* the descriptor that connected */
+	_Atomic(int) alias;         /* a duplicate of it that was met, or -1 */
+	_Atomic(int) searched;      /* the epoll set in which it was last looked for in vain, + 1 */
+	pid_t owner;                /* whose waits connect again; a forked child adopts what it uses */
+	int error;                  /* of the latest failed attempt */
+	bool tidied;                /* a tidying has met it before */
+	uint64_t start;             /* clock_mark() of the first attempt */
+	socklen_t length;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	} address;
+	struct op op;
+	struct verdict verdict; /* of the backoff under way */
+	struct watch watches[PENDING_WATCHES];
+};
+
+/* ---- pending.c: the table --------------------------------------------------------------------- */
+
+extern _Atomic(uint32_t) pending_count, pending_quiet_count;
+
+/* What every hook asks first: is there anything, and is it the program that asks? */
+static inline bool pending_any(void)
+{
+	return __builtin_expect(atomic_load_explicit(&pending_count, memory_order_relaxed) != 0, 0) && !thread_held;
+}
+
+static inline bool pending_any_quiet(void) { return atomic_load_explicit(&pending_quiet_count, memory_order_relaxed) != 0; }
+
+/* A non-blocking connect of the program's is under way. Forgotten silently where there is no room. */
+void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
+
+/* A new entry for a connect that has failed at once, claimed; NULL if there is no room or it is no
+ * socket. The caller fills `op`. Signals must be held. */
+struct pending *pending_new(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
+
+/* The entry of a descriptor, or NULL. It may be another socket's by now. */
+struct pending *pending_of(int fd);
+
+/* The same by the socket behind the descriptor: meets duplicates too. One system call. */
+struct pending *pending_find(int fd);
+
+/* Takes an entry for the calling thread; signals must be held. Returns its state, PENDING_FREE if there
+ * is none any more. Waits for another thread that has it. */
+enum pending_state pending_claim(struct pending *entry);
+
+/* Gives a claimed entry back in another state; PENDING_FREE forgets it. */
+void pending_settle(struct pending *entry, enum pending_state state);
+
+enum pending_state pending_state(struct pending *entry);
+
+/* Forgets a first attempt that went well, or is none of ours. */
+void pending_forget(struct pending *entry);
+
+/* The instants at which quiet entries connect again: dense, since every wait looks through them. */
+void pending_set_due(struct pending *entry, int64_t due_ns);
+int64_t pending_next_due(void); /* INT64_MAX = none */
+
+/* The next entry at or behind *index that is due at now_ns; NULL at the end. Start with 0. */
+struct pending *pending_next(uint32_t *index, int64_t now_ns);
+
+/* The entry that has this data in one of its watches of the epoll set. */
+struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry);
+void pending_watch_changed(struct pending *entry, struct watch *watch);
+
+/* The cookie of its socket. */
+uint64_t pending_cookie(const struct pending *entry);
+
+/* All entries from *index on that are in use. */
+struct pending *pending_each(uint32_t *index);
+
+/* ---- pending_attempt.c: for the holder of a claim -------------------------------------------------- */
+
+/* What the program is to see of an event. */
+enum sight { SHOWN, HIDDEN, SHOWN_FAILED };
+
+/* Starts the operation at its first failure; false if it is none of ours. `error`: 0 = not known yet. */
+bool pending_begin(struct pending *entry, int fd, int error);
+
+/* Judges and tells a failed attempt whose error the kernel has no more. */
+struct verdict pending_judge(struct pending *entry, int fd, int error);
+
+/* The same, and begins the backoff if another attempt is to follow: then the entry is settled. `resets`:
+ * the error was read by SO_ERROR, after which the next connect would fail once more (ECONNABORTED). */
+bool pending_retries(struct pending *entry, int fd, int error, bool resets);
+
+/* Settles an entry that has connected, or that cannot be retried by what its socket has become. */
+void pending_succeed(struct pending *entry, enum pending_state state);
+void pending_abandon(struct pending *entry, enum pending_state state);
+
+/* An attempt seems to have failed, its error still in the kernel. `pin`: the socket. Settles. */
+enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state);
+
+/* The backoff is over. Settles. */
+void pending_connect_again(struct pending *entry);
+
+/* connect(2)'s answers for an attempt that is not over. */
+bool pending_is_under_way(int error);
+
+/* ---- pending_meet.c: where the program meets an entry ---------------------------------------------- */
+
+/* True if the entry is this descriptor's socket's. One system call. */
+bool pending_holds(struct pending *entry, int fd);
+
+/* An event of the descriptor has come out of a wait. `failed`: with POLLERR or POLLHUP. SHOWN_FAILED: the
+ * kernel does not know any more that it failed; show what it would have shown. Changes errno. */
+enum sight pending_event(struct pending *entry, int fd, bool failed);
+
+/* True if the descriptor is a socket that is backing off, and must be left out of a wait. */
+bool pending_is_quiet(int fd);
+
+/* Connects again what is due; returns the next instant, INT64_MAX = none. Signals must be held. */
+int64_t pending_drive(void);
+
+/* The program connects a socket that has an entry. True: it fails with *error; false: the kernel is to
+ * be asked. */
+bool pending_connect(struct pending *entry, const struct sockaddr *address, int *error);
+
+/* ... and the kernel has answered with `error`, 0 = connected. Returns what the program is to see. */
+int pending_connected(struct pending *entry, int fd, int error);
+
+/* A connect has failed at once on a non-blocking socket. Returns EINPROGRESS if it is going to be retried,
+ * else the error. */
+int pending_refused(int fd, const struct sockaddr *address, socklen_t length, uint64_t start, int error);
+
+/* The kernel has handed out SO_ERROR for the descriptor; returns what the program is to see. */
+int pending_error(struct pending *entry, int fd, int error);
+
+/* Now and then: lets go of what has connected or was closed while nobody looked. */
+void pending_tidy(void);
+
+/* ---- pending_epoll.c: registrations in epoll sets ---------------------------------------------- */
+
+typedef int epoll_ctl_function(int, int, int, struct epoll_event *);
+epoll_ctl_function *real_epoll_ctl(void);
+
+/* The program's epoll_ctl on a descriptor that has an entry. */
+int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
+
+/* A registration with EPOLLONESHOT: once fired, the kernel no longer knows what it was for. */
+void pending_saw_oneshot(int fd, uint32_t events);
+
+/* The registrations of a claimed entry fall silent, or are what the program made them again. */
+void pending_mute(struct pending *entry);
+void pending_arm(struct pending *entry);
+
+/* Goes through what epoll_wait returned; returns how many of the events the program is to see. */
+int pending_epoll_events(int epoll, struct epoll_event *events, int count);
+
+#endif

@@ -1,0 +1,172 @@
+/* The attempts of a pending connect: they fail, are judged, and are made again.
+ *
+ * connect(2) on a socket whose attempt has failed returns that attempt's error and resets the socket
+ * (__inet_stream_connect in net/ipv4/af_inet.c); the connect after that starts afresh. So the failed
+ * attempt's error is taken by connect: if the socket has not failed after all, it answers EALREADY or
+ * EISCONN and nothing has changed. What does not need the error is decided before, so that a final
+ * failure stays in the kernel, untouched.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "hooks/connect.h"
+#include "hooks/pending.h"
+
+static int connect_to(const struct pending *entry, int fd)
+{
+	return real_connect()(fd, &entry->address.any, entry->length) == 0 ? 0 : errno;
+}
+
+bool pending_is_under_way(int error) { return error == EINPROGRESS || error == EALREADY || error == EINTR; }
+
+/* ---- verdicts ------------------------------------------------------------------------------------- */
+
+bool pending_begin(struct pending *entry, int fd, int error)
+{
+	struct target target;
+	/* What is not known stands for a failure that is retried. */
+	struct failure failure = {.source = SOURCE_CONNECT, .code = error != 0 ? error : ECONNREFUSED};
+	const struct config *config = engine_config(FAMILY_NONBLOCK);
+	return config != NULL &&
+	       connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) &&
+	       op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0);
+}
+
+struct verdict pending_judge(struct pending *entry, int fd, int error)
+{
+	struct failure failure = {
+		.source = SOURCE_CONNECT,
+		.code = error,
+		.unix_socket = entry->op.target.is_unix,
+		.bound_socket = error == EADDRNOTAVAIL && socket_is_bound(fd),
+	};
+	entry->error = error;
+	struct verdict verdict = op_failed(&entry->op, &failure, NULL);
+	if (verdict.action == ACTION_DELIVER)
+		addresses_round_over(&entry->op.target);
+	return verdict;
+}
+
+static void back_off(struct pending *entry, const struct verdict *verdict)
+{
+	entry->verdict = *verdict;
+	entry->owner = getpid();
+	pending_mute(entry);
+	pending_set_due(entry, verdict->at_ns);
+	pending_settle(entry, PENDING_QUIET);
+}
+
+static void fail(struct pending *entry)
+{
+	pending_arm(entry);
+	pending_settle(entry, PENDING_FAILED);
+}
+
+bool pending_retries(struct pending *entry, int fd, int error, bool resets)
+{
+	struct verdict verdict = pending_judge(entry, fd, error);
+	if (verdict.action != ACTION_RETRY)
+		return false;
+	if (resets)
+		connect_to(entry, fd);
+	back_off(entry, &verdict);
+	return true;
+}
+
+void pending_succeed(struct pending *entry, enum pending_state state)
+{
+	if (state == PENDING_RECONNECTING) {
+		op_succeeded(&entry->op);
+		addresses_round_over(&entry->op.target);
+	}
+	pending_settle(entry, PENDING_FREE);
+}
+
+void pending_abandon(struct pending *entry, enum pending_state state)
+{
+	if (state == PENDING_RECONNECTING) {
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
+		addresses_round_over(&entry->op.target);
+	}
+	pending_settle(entry, PENDING_FREE);
+}
+
+/* ---- attempts ------------------------------------------------------------------------------------ */
+
+/* As things stand, and whatever the error is. */
+static bool would_retry(const struct pending *entry)
+{
+	struct failure failure = {.source = SOURCE_CONNECT, .code = ECONNREFUSED};
+	return op_would_retry(&entry->op, &failure);
+}
+
+/* The program expects a connection in the making, has sent nothing, and does not block. */
+static bool is_retryable_socket(int fd) { return socket_blocking(fd) == NON_BLOCKING && socket_untouched(fd); }
+
+enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state)
+{
+	if (!is_retryable_socket(pin) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
+		pending_abandon(entry, state);
+		return SHOWN;
+	}
+	if (!would_retry(entry)) {
+		addresses_round_over(&entry->op.target);
+		pending_settle(entry, PENDING_LEFT);
+		return SHOWN;
+	}
+	int error = connect_to(entry, pin);
+	if (error == 0 || error == EISCONN) {
+		pending_succeed(entry, state);
+		return SHOWN;
+	}
+	if (pending_is_under_way(error)) { /* the event was another descriptor's, or another process was faster */
+		pending_settle(entry, state);
+		return error == EINPROGRESS ? HIDDEN : SHOWN;
+	}
+	if (pending_retries(entry, pin, error, false))
+		return HIDDEN;
+	fail(entry);
+	return SHOWN_FAILED;
+}
+
+/* A descriptor of the entry's socket, to be closed; negative if the program has none any more. */
+static int pin_any(const struct pending *entry)
+{
+	uint64_t cookie = pending_cookie(entry);
+	int pin = socket_pin(atomic_load_explicit(&entry->fd, memory_order_relaxed), cookie);
+	int alias = atomic_load_explicit(&entry->alias, memory_order_relaxed);
+	if (pin < 0 && alias >= 0)
+		pin = socket_pin(alias, cookie);
+	for (int i = 0; pin < 0 && i < PENDING_WATCHES; i++)
+		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0)
+			pin = socket_pin(atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), cookie);
+	return pin;
+}
+
+void pending_connect_again(struct pending *entry)
+{
+	int pin = pin_any(entry);
+	if (pin < 0 && errno != EMFILE) { /* closed by the program: nobody waits for it */
+		pending_settle(entry, PENDING_FREE);
+		return;
+	}
+	if (pin < 0 || socket_blocking(pin) != NON_BLOCKING) {
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
+		addresses_round_over(&entry->op.target);
+		fail(entry);
+	} else {
+		op_next_attempt(&entry->op);
+		int error = connect_to(entry, pin);
+		if (error == 0 || error == EISCONN) {
+			pending_arm(entry);
+			pending_succeed(entry, PENDING_RECONNECTING);
+		} else if (pending_is_under_way(error)) {
+			pending_arm(entry);
+			pending_settle(entry, PENDING_RECONNECTING);
+		} else if (!pending_retries(entry, pin, error, false)) {
+			fail(entry);
+		}
+	}
+	if (pin >= 0)
+		close(pin);
+}

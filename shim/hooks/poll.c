@@ -1,0 +1,187 @@
+/* poll(2) and ppoll(2), with the names that fortified programs call. */
+#include "hooks/waiting.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hooks/pending.h"
+
+/* ---- tier 1: the real functions; real_poll() is the runtime's ------------------------------------ */
+
+typedef int ppoll_function(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+
+static ppoll_function *real_ppoll(void)
+{
+	static _Atomic(void *) slot;
+	return (ppoll_function *)real_libc(&slot, "ppoll");
+}
+
+/* ---- tier 2: ours --------------------------------------------------------------------------------- */
+
+enum { OWN_FDS = 256, REPORTED = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP };
+
+struct polling {
+	struct wait wait; /* first */
+	struct pollfd *fds;
+	nfds_t count;
+	struct pollfd own[OWN_FDS];
+};
+
+/* What the kernel said of a descriptor that may be a pending connect's. */
+static void settle_one(struct pollfd *polled)
+{
+	bool failed = (polled->revents & (POLLERR | POLLHUP)) != 0;
+	struct pending *entry = pending_of(polled->fd);
+	/* A duplicate of a pending socket fails with it. */
+	if (entry == NULL && failed)
+		entry = pending_find(polled->fd);
+	if (entry == NULL)
+		return;
+	switch (pending_event(entry, polled->fd, failed)) {
+	case SHOWN: break;
+	case HIDDEN: polled->revents = 0; break;
+	case SHOWN_FAILED: polled->revents |= (short)(POLLERR | (polled->events & REPORTED)); break;
+	}
+}
+
+/* Returns how many of the `left` descriptors with an event the program is to see. */
+static int settle_all(struct pollfd *fds, nfds_t count, int left)
+{
+	int errno_before = errno, shown = 0;
+	for (nfds_t i = 0; i < count && left > 0; i++) {
+		if (fds[i].revents == 0)
+			continue;
+		left--;
+		settle_one(&fds[i]);
+		shown += fds[i].revents != 0;
+	}
+	errno = errno_before;
+	return shown;
+}
+
+static int settle(struct wait *wait, int result)
+{
+	const struct polling *polling = (const struct polling *)wait;
+	return settle_all(polling->fds, polling->count, result);
+}
+
+/* Copies what the program asks for, without the quiet ones. True if there were any. */
+static bool leave_out(const struct polling *polling, struct pollfd *copy)
+{
+	bool any = false;
+	memcpy(copy, polling->fds, polling->count * sizeof *copy);
+	for (nfds_t i = 0; i < polling->count; i++) {
+		if (!pending_is_quiet(copy[i].fd))
+			continue;
+		copy[i].fd = -1;
+		any = true;
+	}
+	return any;
+}
+
+static int poll_copy(struct polling *polling, struct pollfd *copy, const struct timespec *left, const sigset_t *mask)
+{
+	int result = real_ppoll()(copy, polling->count, left, mask);
+	for (nfds_t i = 0; i < polling->count && result >= 0; i++)
+		polling->fds[i].revents = copy[i].revents;
+	return result;
+}
+
+static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
+{
+	struct polling *polling = (struct polling *)wait;
+	size_t size = polling->count * sizeof *polling->fds;
+	struct pollfd *copy = polling->fds != NULL ? wait_scratch(polling->own, sizeof polling->own, size) : NULL;
+	int result = copy != NULL && leave_out(polling, copy) ? poll_copy(polling, copy, left, mask)
+	                                                      : real_ppoll()(polling->fds, polling->count, left, mask);
+	int error = errno;
+	wait_scratch_end(copy, polling->own, size);
+	errno = error;
+	return result;
+}
+
+static int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask)
+{
+	struct polling polling;
+	polling.wait = (struct wait){.start = start, .span_ns = span_ns, .mask = mask, .once = once, .settle = settle};
+	polling.fds = fds;
+	polling.count = count;
+	return wait_on(&polling.wait);
+}
+
+/* The kernel's own answer; what is left of it when failures are hidden. */
+static int settle_first(struct pollfd *fds, nfds_t count, int result)
+{
+	pending_tidy();
+	return result > 0 ? settle_all(fds, count, result) : result;
+}
+
+static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	uint64_t start = clock_mark();
+	if (!pending_any_quiet()) {
+		int result = real_poll()(fds, count, timeout_ms);
+		int shown = settle_first(fds, count, result);
+		if (shown != 0 || result == 0)
+			return shown;
+	}
+	return poll_on(fds, count, start, wait_span_ms(timeout_ms), NULL);
+}
+
+static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	uint64_t start = clock_mark();
+	if (!pending_any_quiet()) {
+		int result = real_ppoll()(fds, count, timeout, mask);
+		int shown = settle_first(fds, count, result);
+		if (shown != 0 || result == 0)
+			return shown;
+	}
+	return poll_on(fds, count, start, wait_span(timeout), mask);
+}
+
+/* ---- tier 3: exported ----------------------------------------------------------------------------- */
+
+#define EXPORT __attribute__((visibility("default")))
+
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size);
+int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t size);
+void __chk_fail(void) __attribute__((noreturn));
+
+EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	poll_function *real = real_poll();
+	if (__builtin_expect(pending_any() && real != NULL, 0))
+		return shim_poll(fds, count, timeout_ms);
+	if (real != NULL)
+		return real(fds, count, timeout_ms);
+	errno = ENOSYS;
+	return -1;
+}
+
+EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	ppoll_function *real = real_ppoll();
+	if (__builtin_expect(pending_any() && real != NULL, 0))
+		return shim_ppoll(fds, count, timeout, mask);
+	if (real != NULL)
+		return real(fds, count, timeout, mask);
+	errno = ENOSYS;
+	return -1;
+}
+
+/* The array has room for fewer descriptors than are asked for: glibc ends the program, and says so. */
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size)
+{
+	if (size / sizeof *fds < count)
+		__chk_fail();
+	return poll(fds, count, timeout_ms);
+}
+
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t size)
+{
+	if (size / sizeof *fds < count)
+		__chk_fail();
+	return ppoll(fds, count, timeout, mask);
+}

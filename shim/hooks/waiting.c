@@ -1,0 +1,93 @@
+#include "hooks/waiting.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "hooks/pending.h"
+
+int64_t wait_span_ms(int timeout_ms) { return timeout_ms < 0 ? WAIT_FOR_EVER : timeout_ms * NS_PER_MS; }
+
+int64_t wait_span(const struct timespec *timeout)
+{
+	int64_t span_ns;
+	if (timeout == NULL || __builtin_mul_overflow((int64_t)timeout->tv_sec, NS_PER_S, &span_ns) ||
+	    __builtin_add_overflow(span_ns, (int64_t)timeout->tv_nsec, &span_ns))
+		return WAIT_FOR_EVER;
+	return span_ns;
+}
+
+static int64_t end_of(const struct wait *wait)
+{
+	int64_t end_ns;
+	if (wait->span_ns == WAIT_FOR_EVER || __builtin_add_overflow(clock_of_mark(wait->start), wait->span_ns, &end_ns))
+		return INT64_MAX;
+	return end_ns;
+}
+
+int64_t wait_left_ns(const struct wait *wait)
+{
+	int64_t end_ns = end_of(wait), now_ns = clock_now_ns();
+	return end_ns > now_ns ? end_ns - now_ns : 0;
+}
+
+static void give_mask_back(void *hold) { pthread_sigmask(SIG_SETMASK, &((struct hold *)hold)->signals, NULL); }
+
+/* What is left until an instant; NULL = for ever. */
+static const struct timespec *left_until(int64_t until_ns, struct timespec *left)
+{
+	if (until_ns == INT64_MAX)
+		return NULL;
+	int64_t left_ns = until_ns - clock_now_ns();
+	if (left_ns < 0)
+		left_ns = 0;
+	*left = (struct timespec){.tv_sec = left_ns / NS_PER_S, .tv_nsec = left_ns % NS_PER_S};
+	return left;
+}
+
+/* The wait itself is a cancellation point, and lets handlers run, as it is and does without us. */
+static int once(struct wait *wait, const struct timespec *left, struct hold *hold)
+{
+	int result, ours;
+	pthread_cleanup_push(give_mask_back, hold);
+	thread_held = false;
+	pthread_setcancelstate(hold->cancel, &ours);
+	result = wait->once(wait, left, wait->mask != NULL ? wait->mask : &hold->signals);
+	pthread_setcancelstate(ours, NULL);
+	thread_held = true;
+	pthread_cleanup_pop(0);
+	return result;
+}
+
+int wait_on(struct wait *wait)
+{
+	struct hold hold;
+	struct timespec left;
+	int result, error, errno_before = errno;
+	int64_t end_ns = end_of(wait);
+	hold_begin(&hold);
+	do {
+		int64_t due_ns = pending_drive();
+		result = once(wait, left_until(due_ns < end_ns ? due_ns : end_ns, &left), &hold);
+		error = result < 0 ? errno : errno_before;
+		if (result > 0)
+			result = wait->settle(wait, result);
+	} while (result == 0 && clock_now_ns() < end_ns);
+	hold_end(&hold);
+	errno = error;
+	return result;
+}
+
+void *wait_scratch(void *own, size_t own_size, size_t size)
+{
+	if (size <= own_size)
+		return own;
+	void *scratch = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return scratch != MAP_FAILED ? scratch : NULL;
+}
+
+void wait_scratch_end(void *scratch, const void *own, size_t size)
+{
+	if (scratch != NULL && scratch != own)
+		munmap(scratch, size);
+}

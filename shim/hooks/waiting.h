@@ -1,0 +1,44 @@
+/* A program's wait that goes on, in its own call, while a connect of its is backing off.
+ *
+ * The first call of a wait is the program's own, untouched. Only when a failure was hidden, or some
+ * connect is backing off already, does it become a loop: connect what is due, wait until the next
+ * instant or the program's own time-out, hide what must be hidden. Signals are held between the waits
+ * and let through by the kernel within them, as ppoll(2) does, so that none is lost in between.
+ */
+#ifndef RETRYSHIM_HOOKS_WAITING_H
+#define RETRYSHIM_HOOKS_WAITING_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define WAIT_FOR_EVER INT64_MAX
+
+/* Each family of waits puts this first in a struct of its own. */
+struct wait {
+	uint64_t start;  /* clock_mark() of the program's call */
+	int64_t span_ns; /* its time-out; WAIT_FOR_EVER */
+	const sigset_t *mask; /* the program's; NULL = the thread's */
+	/* One real wait. Returns its result, with errno. */
+	int (*once)(struct wait *wait, const struct timespec *left, const sigset_t *mask);
+	/* Hides what the program is not to see of a positive result; returns what is left of it. */
+	int (*settle)(struct wait *wait, int result);
+};
+
+/* Waits on. Returns the real call's result, 0 when the program's time is over. */
+int wait_on(struct wait *wait);
+
+/* Spans of the program's arguments; WAIT_FOR_EVER for NULL and negative milliseconds. */
+int64_t wait_span_ms(int timeout_ms);
+int64_t wait_span(const struct timespec *timeout);
+
+/* What is left of a wait's span. */
+int64_t wait_left_ns(const struct wait *wait);
+
+/* Room for a copy of what the program passed: the caller's own if it is large enough, else a mapping; NULL
+ * if none is to be had. */
+void *wait_scratch(void *own, size_t own_size, size_t size);
+void wait_scratch_end(void *scratch, const void *own, size_t size);
+
+#endif

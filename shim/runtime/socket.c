@@ -1,0 +1,96 @@
+/* What a socket says about itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "retryshim/runtime.h"
+
+uint64_t socket_cookie(int socket)
+{
+	uint64_t cookie = 0;
+	socklen_t size = sizeof cookie;
+	getsockopt_function *real = real_getsockopt();
+	if (real == NULL || real(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0)
+		return 0;
+	return cookie;
+}
+
+uint64_t socket_inode(int socket)
+{
+	struct stat status;
+	return fstat(socket, &status) == 0 ? status.st_ino : 0;
+}
+
+int socket_pin(int socket, uint64_t cookie)
+{
+	/* Not the lowest free number: another thread's next open should get what it would get without us. */
+	int pin = fcntl(socket, F_DUPFD_CLOEXEC, 128);
+	if (pin < 0 && errno == EINVAL) /* RLIMIT_NOFILE is lower than that */
+		pin = fcntl(socket, F_DUPFD_CLOEXEC, 3);
+	if (pin >= 0 && socket_cookie(pin) == cookie)
+		return pin;
+	if (pin >= 0) {
+		close(pin);
+		errno = EBADF;
+	}
+	return -1;
+}
+
+bool socket_is_stream(int socket)
+{
+	int type = 0;
+	socklen_t size = sizeof type;
+	getsockopt_function *real = real_getsockopt();
+	return real != NULL && real(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
+enum blocking socket_blocking(int socket)
+{
+	int flags = fcntl(socket, F_GETFL);
+	if (flags < 0)
+		return BLOCKING_UNKNOWN;
+	return (flags & O_NONBLOCK) != 0 ? NON_BLOCKING : BLOCKING;
+}
+
+/* The kernel forgets the port that it chose itself when a connect fails (inet_unhash in
+ * tcp_v4_connect's error path), so a port is the program's own choice. */
+bool socket_is_bound(int socket)
+{
+	struct sockaddr_storage local = {0};
+	socklen_t length = sizeof local;
+	if (getsockname(socket, (struct sockaddr *)&local, &length) != 0)
+		return false;
+	if (local.ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)&local;
+		return in->sin_port != 0 || in->sin_addr.s_addr != htonl(INADDR_ANY);
+	}
+	if (local.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&local;
+		return in6->sin6_port != 0 || !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+	}
+	return false;
+}
+
+bool socket_is_connected(int socket)
+{
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof peer;
+	return getpeername(socket, (struct sockaddr *)&peer, &length) == 0;
+}
+
+bool socket_untouched(int socket)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof info;
+	getsockopt_function *real = real_getsockopt();
+	if (real == NULL || real(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return false; /* SCTP, say */
+	/* Kernels before 4.6 do not count segments of data. */
+	if (size < offsetof(struct tcp_info, tcpi_data_segs_out) + sizeof info.tcpi_data_segs_out)
+		return false;
+	return info.tcpi_data_segs_out == 0 && info.tcpi_bytes_received == 0 && info.tcpi_notsent_bytes == 0;
+}
