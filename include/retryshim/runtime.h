@@ -15,7 +15,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "retryshim/config.h"
 #include "retryshim/policy.h"
@@ -48,42 +51,33 @@ const char *settings_trace_id(void);
 
 /* ---- real functions --------------------------------------------------------------------------- */
 
-/* The next definition of a libc function behind ours, cached in *slot; NULL if there is none.
- * dlsym(3) takes the loader's lock at the first call for a slot, and allocates only if it misses. */
-void *real_libc_find(_Atomic(void *) *slot, const char *name);
+/* The next definition of a libc function behind ours; NULL if there is none. dlsym(3) takes the loader's
+ * lock, and allocates only if it misses. */
+void *real_libc_find(const char *name);
 
-static inline void *real_libc(_Atomic(void *) *slot, const char *name)
-{
-	void *function = atomic_load_explicit(slot, memory_order_relaxed);
-	if (__builtin_expect(function == NULL, 0))
-		return real_libc_find(slot, name);
-	return function;
-}
+/* real_NAME() is the libc function behind our hook, never NULL: a pointer that starts as a function which
+ * looks the real one up, puts it in its place and calls it. So a hook that has nothing to do is a load and a
+ * jump. Where libc has no such function a call fails with ENOSYS. Our own questions go this way too: they
+ * must not come back to our hooks. real.c has the table. */
+#define REAL_FUNCTION(name, parameters)                                                             \
+	typedef int name##_function parameters;                                                           \
+	extern _Atomic(name##_function *) real_##name##_slot __attribute__((visibility("hidden")));       \
+	static inline name##_function *real_##name(void)                                                  \
+	{                                                                                                 \
+		return atomic_load_explicit(&real_##name##_slot, memory_order_relaxed);                         \
+	}
 
-typedef int connect_function(int, const struct sockaddr *, socklen_t);
-
-/* NULL if there is none. */
-static inline connect_function *real_connect(void)
-{
-	extern _Atomic(void *) real_connect_slot __attribute__((visibility("hidden")));
-	return (connect_function *)real_libc(&real_connect_slot, "connect");
-}
-
-/* For our own questions: they must not come back to our hooks, in which we may hold a claim. */
-typedef int poll_function(struct pollfd *, nfds_t, int);
-typedef int getsockopt_function(int, int, int, void *, socklen_t *);
-
-static inline poll_function *real_poll(void)
-{
-	extern _Atomic(void *) real_poll_slot __attribute__((visibility("hidden")));
-	return (poll_function *)real_libc(&real_poll_slot, "poll");
-}
-
-static inline getsockopt_function *real_getsockopt(void)
-{
-	extern _Atomic(void *) real_getsockopt_slot __attribute__((visibility("hidden")));
-	return (getsockopt_function *)real_libc(&real_getsockopt_slot, "getsockopt");
-}
+REAL_FUNCTION(connect, (int, const struct sockaddr *, socklen_t))
+REAL_FUNCTION(getsockopt, (int, int, int, void *, socklen_t *))
+REAL_FUNCTION(poll, (struct pollfd *, nfds_t, int))
+REAL_FUNCTION(ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))
+REAL_FUNCTION(pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(epoll_ctl, (int, int, int, struct epoll_event *))
+REAL_FUNCTION(epoll_wait, (int, struct epoll_event *, int, int))
+REAL_FUNCTION(epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))
+REAL_FUNCTION(epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(getaddrinfo, (const char *, const char *, const struct addrinfo *, struct addrinfo **))
 
 /* ---- sockets ---------------------------------------------------------------------------------- */
 

@@ -137,45 +137,46 @@ static int recover(struct call *call, int error)
 	return error;
 }
 
-/* The socket comes before the address: with EBADF the kernel has not looked at the address either. */
-static int failed(struct call *call, int error)
+/* A connect has failed. The socket comes before the address: with EBADF the kernel has not looked at the
+ * address either. */
+static __attribute__((noinline)) int failed(int socket, const struct sockaddr *address, socklen_t length, uint64_t start, int error)
 {
-	if (!socket_is_stream(call->socket) || !address_is_readable(call, error))
+	struct call call = {.socket = socket, .address = address, .length = length, .start = start};
+	if (!socket_is_stream(socket) || !address_is_readable(&call, error))
 		return error;
-	switch (socket_blocking(call->socket)) {
-	case BLOCKING: return recover(call, error);
-	case NON_BLOCKING: return pending_refused(call->socket, call->address, call->length, call->start, error);
+	switch (socket_blocking(socket)) {
+	case BLOCKING: return recover(&call, error);
+	case NON_BLOCKING: return pending_refused(socket, address, length, start, error);
 	default: return error;
 	}
 }
 
 /* Apart, so that the healthy path below needs no stack for it. */
-static __attribute__((noinline)) int shim_connect(struct call *call, int errno_before)
+static __attribute__((noinline)) int shim_connect(int socket, const struct sockaddr *address, socklen_t length, uint64_t start,
+                                                  int errno_before)
 {
 	int error = errno;
-	if (depth_nested())
-		;
-	else if (error == EINPROGRESS)
-		pending_remember(call->socket, call->address, call->length, call->start);
-	else if (errno_is_failure(error) && !sleep_interrupted_here())
-		error = failed(call, error);
+	if (errno_is_failure(error) && !depth_nested() && !sleep_interrupted_here())
+		error = failed(socket, address, length, start, error);
 	/* A connect that succeeds at once leaves errno alone, and programs have come to print it. */
 	errno = error == 0 ? errno_before : error;
 	return error == 0 ? 0 : -1;
 }
 
 /* The socket has a connect under way. */
-static __attribute__((noinline)) int shim_connect_again(struct call *call, struct pending *entry)
+static __attribute__((noinline)) int shim_connect_again(struct pending *entry, int socket, const struct sockaddr *address,
+                                                        socklen_t length, uint64_t start, int errno_before)
 {
-	int errno_before = errno, error;
-	if (!pending_connect(entry, call->address, &error)) {
+	int error;
+	if (!pending_connect(entry, address, &error)) {
 		errno = errno_before;
-		if (real_connect()(call->socket, call->address, call->length) == 0)
-			return pending_connected(entry, call->socket, 0);
+		if (real_connect()(socket, address, length) == 0)
+			return pending_connected(entry, socket, 0);
 		error = errno;
 		if (error == EINPROGRESS) /* another connect than the one that we know */
-			return shim_connect(call, errno_before);
-		error = pending_connected(entry, call->socket, error);
+			pending_remember(socket, address, length, start);
+		else
+			error = pending_connected(entry, socket, error);
 	}
 	errno = error;
 	return -1;
@@ -185,21 +186,18 @@ static __attribute__((noinline)) int shim_connect_again(struct call *call, struc
 
 __attribute__((visibility("default"))) int connect(int socket, const struct sockaddr *address, socklen_t length)
 {
-	connect_function *real = real_connect();
-	if (real == NULL) {
-		errno = ENOSYS;
-		return -1;
-	}
 	int errno_before = errno;
 	uint64_t start = clock_mark();
 	struct pending *entry;
-	if (__builtin_expect(pending_any(), 0) && (entry = pending_of(socket)) != NULL && pending_holds(entry, socket)) {
-		struct call again = {.socket = socket, .address = address, .length = length, .start = start};
-		return shim_connect_again(&again, entry);
-	}
-	int result = real(socket, address, length);
+	if (pending_any() && (entry = pending_met(socket)) != NULL)
+		return shim_connect_again(entry, socket, address, length, start, errno_before);
+	int result = real_connect()(socket, address, length);
 	if (__builtin_expect(result == 0, 1))
 		return result;
-	struct call call = {.socket = socket, .address = address, .length = length, .start = start};
-	return shim_connect(&call, errno_before);
+	if (errno == EINPROGRESS) {
+		pending_remember(socket, address, length, start);
+		errno = EINPROGRESS;
+		return result;
+	}
+	return shim_connect(socket, address, length, start, errno_before);
 }

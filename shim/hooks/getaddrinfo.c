@@ -6,15 +6,7 @@
 #include "retryshim/hooks.h"
 #include "retryshim/runtime.h"
 
-typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-
-/* ---- tier 1: the real function ---------------------------------------------------------------- */
-
-static getaddrinfo_function *real_getaddrinfo(void)
-{
-	static _Atomic(void *) slot;
-	return (getaddrinfo_function *)real_libc(&slot, "getaddrinfo");
-}
+/* ---- tier 1, the typed pointer to the real function, is real_getaddrinfo() of the runtime ------- */
 
 /* ---- tier 2: ours ----------------------------------------------------------------------------- */
 
@@ -94,9 +86,5 @@ __attribute__((visibility("default"))) int getaddrinfo(const char *node, const c
                                                        const struct addrinfo *hints, struct addrinfo **list)
 {
 	struct lookup lookup = {node, service, hints, list, clock_mark()};
-	if (real_getaddrinfo() == NULL) {
-		errno = ENOSYS;
-		return EAI_SYSTEM;
-	}
 	return shim_getaddrinfo(&lookup, __builtin_return_address(0));
 }

@@ -18,7 +18,7 @@ static __attribute__((noinline)) int shim_error(int socket, void *value, socklen
 		return result;
 	/* While a socket is quiet, a duplicate of it must not say that all is well. */
 	if (entry == NULL && pending_any_quiet())
-		entry = pending_find(socket);
+		entry = pending_duplicate(socket);
 	if (entry == NULL)
 		return result;
 	size_t size = *length < sizeof error ? *length : sizeof error;
@@ -33,11 +33,7 @@ static __attribute__((noinline)) int shim_error(int socket, void *value, socklen
 
 __attribute__((visibility("default"))) int getsockopt(int socket, int level, int name, void *restrict value, socklen_t *restrict length)
 {
-	getsockopt_function *real = real_getsockopt();
-	if (__builtin_expect(pending_any() && level == SOL_SOCKET && name == SO_ERROR && real != NULL, 0))
+	if (pending_any() && level == SOL_SOCKET && name == SO_ERROR)
 		return shim_error(socket, value, length);
-	if (real != NULL)
-		return real(socket, level, name, value, length);
-	errno = ENOSYS;
-	return -1;
+	return real_getsockopt()(socket, level, name, value, length);
 }

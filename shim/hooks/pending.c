@@ -1,22 +1,20 @@
 /* The table of pending connects. */
 #include "hooks/pending.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS = 1 << 18 }; /* higher ones are not followed; untouched, the index costs nothing */
-
 #define RELAXED memory_order_relaxed
 
-_Atomic(uint32_t) pending_count __attribute__((visibility("hidden")));
-_Atomic(uint32_t) pending_quiet_count __attribute__((visibility("hidden")));
+_Atomic(uint32_t) pending_count;
+_Atomic(uint32_t) pending_quiet_count;
+_Atomic(uint16_t) pending_index[PENDING_FDS];
+struct pending pending_table[PENDING_MOST];
 
-static struct pending table[PENDING_MOST];
-static _Atomic(uint16_t) index_of[DESCRIPTORS]; /* entry + 1 */
-static _Atomic(uint32_t) used;                  /* entries from here on were never in use */
-static _Atomic(uint32_t) lowest_free;           /* a guess */
+static _Atomic(uint32_t) used; /* entries from here on were never in use */
 
 /* What is looked through, apart from the entries so that a look costs little. */
 static _Atomic(int64_t) dues[PENDING_MOST]; /* 0 = not quiet */
@@ -24,41 +22,33 @@ static _Atomic(uint64_t) cookies[PENDING_MOST];
 static _Atomic(uint64_t) datas[PENDING_MOST];  /* of the first watch */
 static _Atomic(bool) has_further_watches; /* some entry has had more than one */
 
-static uint32_t number_of(const struct pending *entry) { return (uint32_t)(entry - table); }
+static uint32_t number_of(const struct pending *entry) { return (uint32_t)(entry - pending_table); }
 
 static enum pending_state state_in(uint64_t word) { return (enum pending_state)(word & 0xff); }
 
 static uint64_t word_of(enum pending_state state, pid_t claimer) { return (uint64_t)(uint32_t)claimer << 32 | state; }
 
-enum pending_state pending_state(struct pending *entry)
-{
-	return state_in(atomic_load_explicit(&entry->word, memory_order_acquire));
-}
-
 /* ---- making and dropping ------------------------------------------------------------------------- */
 
-static struct pending *take_free_from(uint32_t begin, uint32_t end)
+static bool take(struct pending *entry)
 {
-	for (uint32_t i = begin; i < end; i++) {
-		uint64_t word = word_of(PENDING_FREE, 0);
-		if (atomic_compare_exchange_strong_explicit(&table[i].word, &word, word_of(PENDING_FILLING, 0),
-		                                            memory_order_acquire, RELAXED)) {
-			atomic_store_explicit(&lowest_free, i + 1, RELAXED);
-			return &table[i];
-		}
-	}
+	uint64_t word = word_of(PENDING_FREE, 0);
+	return atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_FILLING, 0), memory_order_acquire, RELAXED);
+}
+
+static __attribute__((noinline)) struct pending *take_any(void)
+{
+	for (uint32_t i = 0; i < PENDING_MOST; i++)
+		if (take(&pending_table[i]))
+			return &pending_table[i];
 	return NULL;
 }
 
-static struct pending *take_free(void)
+/* Low descriptors have low entries: what is in use stays together. */
+static struct pending *take_free(int fd)
 {
-	if (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST)
-		return NULL;
-	uint32_t guess = atomic_load_explicit(&lowest_free, RELAXED);
-	struct pending *entry = take_free_from(guess, PENDING_MOST);
-	if (entry == NULL)
-		entry = take_free_from(0, guess < PENDING_MOST ? guess : PENDING_MOST);
-	if (entry == NULL)
+	struct pending *entry = &pending_table[(unsigned)fd % PENDING_MOST];
+	if (!take(entry) && (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST || (entry = take_any()) == NULL))
 		return NULL;
 	uint32_t number = number_of(entry), high = atomic_load_explicit(&used, RELAXED);
 	while (high <= number && !atomic_compare_exchange_weak_explicit(&used, &high, number + 1, RELAXED, RELAXED))
@@ -69,24 +59,28 @@ static struct pending *take_free(void)
 static void unindex(int fd, const struct pending *entry)
 {
 	uint16_t own = (uint16_t)(number_of(entry) + 1);
-	if (fd >= 0 && fd < DESCRIPTORS)
-		atomic_compare_exchange_strong_explicit(&index_of[fd], &own, 0, RELAXED, RELAXED);
+	if ((unsigned)fd < PENDING_FDS && atomic_load_explicit(&pending_index[fd], RELAXED) == own)
+		atomic_compare_exchange_strong_explicit(&pending_index[fd], &own, 0, RELAXED, RELAXED);
+}
+
+static __attribute__((noinline)) void drop_watches(struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		atomic_store_explicit(&entry->watches[i].epoll, 0, RELAXED);
+	atomic_store_explicit(&entry->watched, false, RELAXED);
 }
 
 /* Of an entry that nobody else looks at: FILLING, or claimed. */
 static void drop(struct pending *entry)
 {
-	uint32_t number = number_of(entry);
-	pending_set_due(entry, 0);
 	unindex(atomic_load_explicit(&entry->fd, RELAXED), entry);
-	unindex(atomic_load_explicit(&entry->alias, RELAXED), entry);
-	atomic_store_explicit(&cookies[number], 0, RELAXED);
-	for (int i = 0; i < PENDING_WATCHES; i++)
-		atomic_store_explicit(&entry->watches[i].epoll, 0, RELAXED);
+	if (atomic_load_explicit(&entry->alias, RELAXED) != 0)
+		unindex(atomic_exchange_explicit(&entry->alias, 0, RELAXED) - 1, entry);
+	if (atomic_load_explicit(&entry->watched, RELAXED))
+		drop_watches(entry);
+	atomic_store_explicit(&cookies[number_of(entry)], 0, RELAXED);
 	atomic_store_explicit(&entry->word, word_of(PENDING_FREE, 0), memory_order_release);
 	atomic_fetch_sub_explicit(&pending_count, 1, RELAXED);
-	if (atomic_load_explicit(&lowest_free, RELAXED) > number)
-		atomic_store_explicit(&lowest_free, number, RELAXED);
 }
 
 void pending_forget(struct pending *entry)
@@ -98,7 +92,7 @@ void pending_forget(struct pending *entry)
 }
 
 /* The descriptor has another socket now, or the program has taken the failure in a way of its own. */
-static void replace(struct pending *old)
+static __attribute__((noinline)) void replace(struct pending *old)
 {
 	struct hold hold;
 	pending_forget(old);
@@ -110,40 +104,46 @@ static void replace(struct pending *old)
 	hold_end(&hold);
 }
 
-static struct pending *make(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+/* The kernel has taken the length: a family's own size is all that counts of it. */
+static socklen_t copy_address(struct pending *entry, const struct sockaddr *address, socklen_t length)
 {
-	uint64_t cookie;
-	if (fd < 0 || fd >= DESCRIPTORS || length > sizeof((struct pending *)0)->address)
+	switch (address->sa_family) {
+	case AF_INET: memcpy(&entry->address.in, address, sizeof entry->address.in); return sizeof entry->address.in;
+	case AF_INET6: memcpy(&entry->address.in6, address, sizeof entry->address.in6); return sizeof entry->address.in6;
+	case AF_UNIX: memcpy(&entry->address.un, address, length); return length;
+	default: return 0;
+	}
+}
+
+static inline __attribute__((always_inline)) struct pending *make(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	if ((unsigned)fd >= PENDING_FDS || (address->sa_family == AF_UNIX && length > sizeof(struct sockaddr_un)))
 		return NULL;
-	struct pending *old = pending_of(fd);
-	if (old != NULL)
-		replace(old);
-	if ((cookie = socket_cookie(fd)) == 0)
-		return NULL;
-	struct pending *entry = take_free();
+	if (pending_of(fd) != NULL)
+		replace(pending_of(fd));
+	uint64_t cookie = socket_cookie(fd);
+	struct pending *entry = cookie != 0 ? take_free(fd) : NULL;
 	if (entry == NULL)
 		return NULL;
+	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
 	entry->start = start;
-	entry->length = length;
-	memcpy(&entry->address, address, length);
+	entry->length = copy_address(entry, address, length);
 	atomic_store_explicit(&entry->fd, fd, RELAXED);
-	atomic_store_explicit(&entry->alias, -1, RELAXED);
 	atomic_store_explicit(&entry->searched, 0, RELAXED);
 	atomic_store_explicit(&cookies[number_of(entry)], cookie, RELAXED);
-	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
 	return entry;
 }
 
 static void publish(struct pending *entry, int fd, uint64_t word)
 {
 	atomic_store_explicit(&entry->word, word, memory_order_release);
-	atomic_store_explicit(&index_of[fd], (uint16_t)(number_of(entry) + 1), memory_order_release);
+	atomic_store_explicit(&pending_index[fd], (uint16_t)(number_of(entry) + 1), memory_order_release);
 }
 
 void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
 {
 	const struct config *config = settings_config();
-	if (config == NULL || !config->nonblock)
+	if (config == NULL || !config->nonblock || (address->sa_family != AF_INET && address->sa_family != AF_INET6) || depth_nested())
 		return;
 	struct pending *entry = make(fd, address, length, start);
 	if (entry != NULL)
@@ -189,7 +189,7 @@ enum pending_state pending_claim(struct pending *entry)
 		if (state != PENDING_CLAIMED)
 			return state;
 		/* fork(2) came while a thread of our parent was at work here: what it did is not known. */
-		drop(entry);
+		pending_settle(entry, PENDING_FREE);
 		return PENDING_FREE;
 	}
 	return PENDING_FREE;
@@ -197,38 +197,30 @@ enum pending_state pending_claim(struct pending *entry)
 
 void pending_settle(struct pending *entry, enum pending_state state)
 {
-	if (state == PENDING_FREE) {
-		drop(entry);
-		return;
-	}
 	if (state != PENDING_QUIET)
 		pending_set_due(entry, 0);
-	atomic_store_explicit(&entry->word, word_of(state, 0), memory_order_release);
+	if (state == PENDING_FREE)
+		drop(entry);
+	else
+		atomic_store_explicit(&entry->word, word_of(state, 0), memory_order_release);
 }
 
 /* ---- finding ------------------------------------------------------------------------------------- */
-
-struct pending *pending_of(int fd)
-{
-	if (fd < 0 || fd >= DESCRIPTORS)
-		return NULL;
-	uint16_t number = atomic_load_explicit(&index_of[fd], memory_order_acquire);
-	return number != 0 ? &table[number - 1] : NULL;
-}
 
 /* A duplicate was met: from now on it is found like the original. */
 static void add_alias(struct pending *entry, int fd)
 {
 	uint16_t none = 0;
-	if (fd >= DESCRIPTORS || !atomic_compare_exchange_strong_explicit(
-	                             &index_of[fd], &none, (uint16_t)(number_of(entry) + 1), RELAXED, RELAXED))
-		return;
-	unindex(atomic_exchange_explicit(&entry->alias, fd, RELAXED), entry);
+	if ((unsigned)fd < PENDING_FDS && atomic_compare_exchange_strong_explicit(
+	                                      &pending_index[fd], &none, (uint16_t)(number_of(entry) + 1), RELAXED, RELAXED))
+		unindex(atomic_exchange_explicit(&entry->alias, fd + 1, RELAXED) - 1, entry);
 }
 
-struct pending *pending_find(int fd)
+struct pending *pending_duplicate(int fd)
 {
+	int errno_before = errno;
 	uint64_t cookie = socket_cookie(fd);
+	errno = errno_before;
 	if (cookie == 0)
 		return NULL;
 	uint32_t end = atomic_load_explicit(&used, RELAXED);
@@ -238,8 +230,8 @@ struct pending *pending_find(int fd)
 	for (uint32_t i = 0; i < end; i++) {
 		if (atomic_load_explicit(&cookies[i], RELAXED) != cookie)
 			continue;
-		add_alias(&table[i], fd);
-		return &table[i];
+		add_alias(&pending_table[i], fd);
+		return &pending_table[i];
 	}
 	return NULL;
 }
@@ -253,7 +245,7 @@ struct pending *pending_each(uint32_t *index)
 {
 	uint32_t end = atomic_load_explicit(&used, RELAXED);
 	while (*index < end) {
-		struct pending *entry = &table[(*index)++];
+		struct pending *entry = &pending_table[(*index)++];
 		if (pending_state(entry) >= PENDING_CLAIMED)
 			return entry;
 	}
@@ -289,7 +281,7 @@ struct pending *pending_next(uint32_t *index, int64_t now_ns)
 	for (; *index < end; ++*index) {
 		int64_t due_ns = atomic_load_explicit(&dues[*index], RELAXED);
 		if (due_ns != 0 && due_ns <= now_ns)
-			return &table[(*index)++];
+			return &pending_table[(*index)++];
 	}
 	return NULL;
 }
@@ -318,7 +310,7 @@ struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
 	for (uint32_t i = 0; i < end; i++) {
 		if (!all && atomic_load_explicit(&datas[i], RELAXED) != data)
 			continue;
-		*entry = &table[i];
+		*entry = &pending_table[i];
 		if ((watch = watch_in(*entry, epoll, data)) != NULL)
 			return watch;
 	}
@@ -328,6 +320,7 @@ struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
 
 void pending_watch_changed(struct pending *entry, struct watch *watch)
 {
+	atomic_store_explicit(&entry->watched, true, RELAXED);
 	if (watch == entry->watches)
 		atomic_store_explicit(&datas[number_of(entry)], atomic_load_explicit(&watch->data, RELAXED), RELAXED);
 	else

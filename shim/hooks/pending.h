@@ -29,7 +29,11 @@
 #include "retryshim/hooks.h"
 #include "retryshim/runtime.h"
 
-enum { PENDING_MOST = 4096, PENDING_WATCHES = 4 };
+enum {
+	PENDING_MOST = 4096,
+	PENDING_FDS = 1 << 18, /* higher descriptors are not followed; untouched, the index costs nothing */
+	PENDING_WATCHES = 4,
+};
 
 enum pending_state {
 	PENDING_FREE,
@@ -60,8 +64,9 @@ enum muted {
 struct pending {
 	_Atomic(uint64_t) word;     /* state, and the claiming process in the upper half */
 	_Atomic(int) fd;            /* the descriptor that connected */
-	_Atomic(int) alias;         /* a duplicate of it that was met, or -1 */
+	_Atomic(int) alias;         /* a duplicate of it that was met, + 1; 0 = none */
 	_Atomic(int) searched;      /* the epoll set in which it was last looked for in vain, + 1 */
+	_Atomic(bool) watched;      /* has, or has had, watches */
 	pid_t owner;                /* whose waits connect again; a forked child adopts what it uses */
 	int error;                  /* of the latest failed attempt */
 	bool tidied;                /* a tidying has met it before */
@@ -69,22 +74,28 @@ struct pending {
 	socklen_t length;
 	union {
 		struct sockaddr any;
+		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 		struct sockaddr_un un;
 	} address;
 	struct op op;
 	struct verdict verdict; /* of the backoff under way */
 	struct watch watches[PENDING_WATCHES];
-};
+} __attribute__((aligned(1024))); /* a shift, not a division, from an entry to its number */
 
 /* ---- pending.c: the table --------------------------------------------------------------------- */
 
-extern _Atomic(uint32_t) pending_count, pending_quiet_count;
+#define PENDING_HIDDEN __attribute__((visibility("hidden")))
 
-/* What every hook asks first: is there anything, and is it the program that asks? */
+extern _Atomic(uint32_t) pending_count PENDING_HIDDEN;
+extern _Atomic(uint32_t) pending_quiet_count PENDING_HIDDEN;
+extern _Atomic(uint16_t) pending_index[PENDING_FDS] PENDING_HIDDEN; /* by descriptor: entry + 1 */
+extern struct pending pending_table[PENDING_MOST] PENDING_HIDDEN;
+
+/* What every hook asks first, and all that a process pays to whom nothing is pending. */
 static inline bool pending_any(void)
 {
-	return __builtin_expect(atomic_load_explicit(&pending_count, memory_order_relaxed) != 0, 0) && !thread_held;
+	return __builtin_expect(atomic_load_explicit(&pending_count, memory_order_relaxed) != 0, 0);
 }
 
 static inline bool pending_any_quiet(void) { return atomic_load_explicit(&pending_quiet_count, memory_order_relaxed) != 0; }
@@ -97,10 +108,17 @@ void pending_remember(int fd, const struct sockaddr *address, socklen_t length, 
 struct pending *pending_new(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
 
 /* The entry of a descriptor, or NULL. It may be another socket's by now. */
-struct pending *pending_of(int fd);
+static inline struct pending *pending_of(int fd)
+{
+	if ((unsigned)fd >= PENDING_FDS)
+		return NULL;
+	uint16_t number = atomic_load_explicit(&pending_index[fd], memory_order_acquire);
+	return number != 0 ? &pending_table[number - 1] : NULL;
+}
 
-/* The same by the socket behind the descriptor: meets duplicates too. One system call. */
-struct pending *pending_find(int fd);
+/* The same by the socket behind the descriptor, which may be a duplicate of the one that connected. One
+ * system call; keeps errno. */
+struct pending *pending_duplicate(int fd);
 
 /* Takes an entry for the calling thread; signals must be held. Returns its state, PENDING_FREE if there
  * is none any more. Waits for another thread that has it. */
@@ -109,7 +127,10 @@ enum pending_state pending_claim(struct pending *entry);
 /* Gives a claimed entry back in another state; PENDING_FREE forgets it. */
 void pending_settle(struct pending *entry, enum pending_state state);
 
-enum pending_state pending_state(struct pending *entry);
+static inline enum pending_state pending_state(struct pending *entry)
+{
+	return (enum pending_state)(atomic_load_explicit(&entry->word, memory_order_acquire) & 0xff);
+}
 
 /* Forgets a first attempt that went well, or is none of ours. */
 void pending_forget(struct pending *entry);
@@ -164,9 +185,20 @@ bool pending_is_under_way(int error);
 /* True if the entry is this descriptor's socket's. One system call. */
 bool pending_holds(struct pending *entry, int fd);
 
+/* The entry of a descriptor, if it is still that socket's; else NULL. */
+struct pending *pending_met(int fd);
+
 /* An event of the descriptor has come out of a wait. `failed`: with POLLERR or POLLHUP. SHOWN_FAILED: the
- * kernel does not know any more that it failed; show what it would have shown. Changes errno. */
-enum sight pending_event(struct pending *entry, int fd, bool failed);
+ * kernel does not know any more that it failed; show what it would have shown. Keeps errno. */
+enum sight pending_event_slow(struct pending *entry, int fd, bool failed);
+
+static inline enum sight pending_event(struct pending *entry, int fd, bool failed)
+{
+	if (__builtin_expect(failed || pending_state(entry) != PENDING_CONNECTING, 0))
+		return pending_event_slow(entry, fd, failed);
+	pending_forget(entry);
+	return SHOWN;
+}
 
 /* True if the descriptor is a socket that is backing off, and must be left out of a wait. */
 bool pending_is_quiet(int fd);
@@ -188,13 +220,11 @@ int pending_refused(int fd, const struct sockaddr *address, socklen_t length, ui
 /* The kernel has handed out SO_ERROR for the descriptor; returns what the program is to see. */
 int pending_error(struct pending *entry, int fd, int error);
 
-/* Now and then: lets go of what has connected or was closed while nobody looked. */
-void pending_tidy(void);
+/* Now and then: lets go of what has connected or was closed while nobody looked. `mark`: a recent
+ * clock_mark(). */
+void pending_tidy(uint64_t mark);
 
 /* ---- pending_epoll.c: registrations in epoll sets ---------------------------------------------- */
-
-typedef int epoll_ctl_function(int, int, int, struct epoll_event *);
-epoll_ctl_function *real_epoll_ctl(void);
 
 /* The program's epoll_ctl on a descriptor that has an entry. */
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);

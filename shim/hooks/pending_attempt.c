@@ -134,7 +134,7 @@ static int pin_any(const struct pending *entry)
 {
 	uint64_t cookie = pending_cookie(entry);
 	int pin = socket_pin(atomic_load_explicit(&entry->fd, memory_order_relaxed), cookie);
-	int alias = atomic_load_explicit(&entry->alias, memory_order_relaxed);
+	int alias = atomic_load_explicit(&entry->alias, memory_order_relaxed) - 1;
 	if (pin < 0 && alias >= 0)
 		pin = socket_pin(alias, cookie);
 	for (int i = 0; pin < 0 && i < PENDING_WATCHES; i++)

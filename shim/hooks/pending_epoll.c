@@ -226,7 +226,7 @@ static struct pending *entry_of(const struct epoll_registration *it, int epoll)
 		return pending_holds(entry, it->fd) ? entry : NULL;
 	while (it->inode != 0 && (entry = pending_each(&index)) != NULL)
 		if (is_candidate(entry, epoll) && socket_inode(atomic_load_explicit(&entry->fd, RELAXED)) == it->inode)
-			return pending_find(it->fd);
+			return pending_duplicate(it->fd);
 	return NULL;
 }
 

@@ -11,6 +11,12 @@ bool pending_holds(struct pending *entry, int fd)
 	return pending_state(entry) > PENDING_FILLING && socket_cookie(fd) == pending_cookie(entry);
 }
 
+struct pending *pending_met(int fd)
+{
+	struct pending *entry = pending_of(fd);
+	return entry != NULL && pending_holds(entry, fd) ? entry : NULL;
+}
+
 static bool is_same_socket(const struct pending *entry, int fd) { return socket_cookie(fd) == pending_cookie(entry); }
 
 /* ---- instants ------------------------------------------------------------------------------------ */
@@ -100,16 +106,14 @@ static enum sight met(struct pending *entry, int fd, bool failed)
 	}
 }
 
-enum sight pending_event(struct pending *entry, int fd, bool failed)
+enum sight pending_event_slow(struct pending *entry, int fd, bool failed)
 {
 	struct hold hold;
-	if (!failed && pending_state(entry) == PENDING_CONNECTING) {
-		pending_forget(entry);
-		return SHOWN;
-	}
+	int errno_before = errno;
 	hold_begin(&hold);
 	enum sight sight = met(entry, fd, failed);
 	hold_end(&hold);
+	errno = errno_before;
 	return sight;
 }
 
@@ -298,14 +302,16 @@ static void tidy_all(void)
 	} while (count == BATCH);
 }
 
-void pending_tidy(void)
+void pending_tidy(uint64_t mark)
 {
 	/* A second, or what the processor's counter makes of it: some tenths to half a minute. */
 	enum { PERIOD = 1 << 30 };
 	static _Atomic(uint64_t) last;
-	uint64_t now = clock_mark(), before = atomic_load_explicit(&last, memory_order_relaxed);
-	if (before != 0 && now - before < PERIOD)
+	uint64_t before = atomic_load_explicit(&last, memory_order_relaxed);
+	if (before != 0 && mark - before < PERIOD)
 		return;
-	if (atomic_compare_exchange_strong_explicit(&last, &before, now, memory_order_relaxed, memory_order_relaxed) && before != 0)
+	int errno_before = errno;
+	if (atomic_compare_exchange_strong_explicit(&last, &before, mark, memory_order_relaxed, memory_order_relaxed) && before != 0)
 		tidy_all();
+	errno = errno_before;
 }

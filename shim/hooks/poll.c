@@ -7,15 +7,7 @@
 
 #include "hooks/pending.h"
 
-/* ---- tier 1: the real functions; real_poll() is the runtime's ------------------------------------ */
-
-typedef int ppoll_function(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
-
-static ppoll_function *real_ppoll(void)
-{
-	static _Atomic(void *) slot;
-	return (ppoll_function *)real_libc(&slot, "ppoll");
-}
+/* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
 
 /* ---- tier 2: ours --------------------------------------------------------------------------------- */
 
@@ -33,9 +25,8 @@ static void settle_one(struct pollfd *polled)
 {
 	bool failed = (polled->revents & (POLLERR | POLLHUP)) != 0;
 	struct pending *entry = pending_of(polled->fd);
-	/* A duplicate of a pending socket fails with it. */
-	if (entry == NULL && failed)
-		entry = pending_find(polled->fd);
+	if (__builtin_expect(entry == NULL && failed, 0))
+		entry = pending_duplicate(polled->fd);
 	if (entry == NULL)
 		return;
 	switch (pending_event(entry, polled->fd, failed)) {
@@ -48,7 +39,7 @@ static void settle_one(struct pollfd *polled)
 /* Returns how many of the `left` descriptors with an event the program is to see. */
 static int settle_all(struct pollfd *fds, nfds_t count, int left)
 {
-	int errno_before = errno, shown = 0;
+	int shown = 0;
 	for (nfds_t i = 0; i < count && left > 0; i++) {
 		if (fds[i].revents == 0)
 			continue;
@@ -56,7 +47,6 @@ static int settle_all(struct pollfd *fds, nfds_t count, int left)
 		settle_one(&fds[i]);
 		shown += fds[i].revents != 0;
 	}
-	errno = errno_before;
 	return shown;
 }
 
@@ -101,7 +91,7 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	return result;
 }
 
-static int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask)
+static __attribute__((noinline)) int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask)
 {
 	struct polling polling;
 	polling.wait = (struct wait){.start = start, .span_ns = span_ns, .mask = mask, .once = once, .settle = settle};
@@ -111,18 +101,22 @@ static int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t spa
 }
 
 /* The kernel's own answer; what is left of it when failures are hidden. */
-static int settle_first(struct pollfd *fds, nfds_t count, int result)
+static int settle_first(struct pollfd *fds, nfds_t count, int result, uint64_t start)
 {
-	pending_tidy();
-	return result > 0 ? settle_all(fds, count, result) : result;
+	int shown = result > 0 ? settle_all(fds, count, result) : result;
+	if (pending_any())
+		pending_tidy(start);
+	return shown;
 }
 
 static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	uint64_t start = clock_mark();
+	if (thread_held)
+		return real_poll()(fds, count, timeout_ms);
 	if (!pending_any_quiet()) {
 		int result = real_poll()(fds, count, timeout_ms);
-		int shown = settle_first(fds, count, result);
+		int shown = settle_first(fds, count, result, start);
 		if (shown != 0 || result == 0)
 			return shown;
 	}
@@ -132,9 +126,11 @@ static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count,
 static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	uint64_t start = clock_mark();
+	if (thread_held)
+		return real_ppoll()(fds, count, timeout, mask);
 	if (!pending_any_quiet()) {
 		int result = real_ppoll()(fds, count, timeout, mask);
-		int shown = settle_first(fds, count, result);
+		int shown = settle_first(fds, count, result, start);
 		if (shown != 0 || result == 0)
 			return shown;
 	}
@@ -151,24 +147,16 @@ void __chk_fail(void) __attribute__((noreturn));
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	poll_function *real = real_poll();
-	if (__builtin_expect(pending_any() && real != NULL, 0))
+	if (pending_any())
 		return shim_poll(fds, count, timeout_ms);
-	if (real != NULL)
-		return real(fds, count, timeout_ms);
-	errno = ENOSYS;
-	return -1;
+	return real_poll()(fds, count, timeout_ms);
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	ppoll_function *real = real_ppoll();
-	if (__builtin_expect(pending_any() && real != NULL, 0))
+	if (pending_any())
 		return shim_ppoll(fds, count, timeout, mask);
-	if (real != NULL)
-		return real(fds, count, timeout, mask);
-	errno = ENOSYS;
-	return -1;
+	return real_ppoll()(fds, count, timeout, mask);
 }
 
 /* The array has room for fewer descriptors than are asked for: glibc ends the program, and says so. */

@@ -8,22 +8,7 @@
 
 #include "hooks/pending.h"
 
-/* ---- tier 1: the real functions ----------------------------------------------------------------- */
-
-typedef int select_function(int, fd_set *, fd_set *, fd_set *, struct timeval *);
-typedef int pselect_function(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *);
-
-static select_function *real_select(void)
-{
-	static _Atomic(void *) slot;
-	return (select_function *)real_libc(&slot, "select");
-}
-
-static pselect_function *real_pselect(void)
-{
-	static _Atomic(void *) slot;
-	return (pselect_function *)real_libc(&slot, "pselect");
-}
+/* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
 
 /* ---- tier 2: ours --------------------------------------------------------------------------------- */
 
@@ -76,7 +61,7 @@ static int hidden_of(struct selecting *selecting, int fd)
 	/* Writable, or failed; then it may be a duplicate of a pending socket. */
 	bool failed = has_failed(fd);
 	if (entry == NULL && failed)
-		entry = pending_find(fd);
+		entry = pending_duplicate(fd);
 	if (entry == NULL || pending_event(entry, fd, failed) != HIDDEN)
 		return 0;
 	int hidden = 0;
@@ -88,13 +73,12 @@ static int hidden_of(struct selecting *selecting, int fd)
 static int settle(struct wait *wait, int result)
 {
 	struct selecting *selecting = (struct selecting *)wait;
-	int errno_before = errno, shown = result;
+	int shown = result;
 	for (size_t word = 0; word < words_of(selecting->count); word++) {
 		unsigned long bits = any_of(selecting->sets, word);
 		for (; bits != 0; bits &= bits - 1)
 			shown -= hidden_of(selecting, (int)word * (int)WORD_BITS + __builtin_ctzl(bits));
 	}
-	errno = errno_before;
 	return shown;
 }
 
@@ -163,7 +147,8 @@ static int run(struct selecting *selecting, struct timeval *timeout, const struc
 	if (!pending_any_quiet()) {
 		int result = first(selecting, timeout, limit, selecting->wait.mask, is_pselect);
 		int shown = result > 0 ? settle(&selecting->wait, result) : result;
-		pending_tidy();
+		if (pending_any())
+			pending_tidy(selecting->wait.start);
 		if (shown != 0 || result == 0)
 			return shown;
 	}
@@ -192,7 +177,7 @@ static __attribute__((noinline)) int shim_select(int count, fd_set *const sets[S
 	};
 	size_t size = count > 0 ? SETS * words_of(count) * sizeof(unsigned long) : 0;
 	unsigned long *room = size > 0 ? wait_scratch(selecting.own, sizeof selecting.own, size) : NULL;
-	if (room == NULL)
+	if (room == NULL || thread_held)
 		return first(&selecting, timeout, limit, mask, is_pselect);
 	keep_asked(&selecting, room);
 	int result = run(&selecting, timeout, limit, is_pselect);
@@ -208,23 +193,15 @@ static __attribute__((noinline)) int shim_select(int count, fd_set *const sets[S
 
 EXPORT int select(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout)
 {
-	select_function *real = real_select();
-	if (__builtin_expect(pending_any() && real != NULL, 0))
+	if (pending_any())
 		return shim_select(count, (fd_set *[]){reading, writing, exceptions}, timeout, NULL, NULL, false);
-	if (real != NULL)
-		return real(count, reading, writing, exceptions, timeout);
-	errno = ENOSYS;
-	return -1;
+	return real_select()(count, reading, writing, exceptions, timeout);
 }
 
 EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout,
                    const sigset_t *mask)
 {
-	pselect_function *real = real_pselect();
-	if (__builtin_expect(pending_any() && real != NULL, 0))
+	if (pending_any())
 		return shim_select(count, (fd_set *[]){reading, writing, exceptions}, NULL, timeout, mask, true);
-	if (real != NULL)
-		return real(count, reading, writing, exceptions, timeout, mask);
-	errno = ENOSYS;
-	return -1;
+	return real_pselect()(count, reading, writing, exceptions, timeout, mask);
 }

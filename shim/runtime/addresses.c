@@ -253,10 +253,8 @@ static bool has_route(const uint64_t words[2])
 	int probe = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (probe < 0)
 		return true;
-	connect_function *connect_it = real_connect();
-	int rc = connect_it == NULL ? 0
-	         : v4               ? connect_it(probe, (const struct sockaddr *)&in, sizeof in)
-	                            : connect_it(probe, (const struct sockaddr *)&in6, sizeof in6);
+	int rc = v4 ? real_connect()(probe, (const struct sockaddr *)&in, sizeof in)
+	            : real_connect()(probe, (const struct sockaddr *)&in6, sizeof in6);
 	close(probe);
 	return rc == 0;
 }

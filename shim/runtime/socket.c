@@ -13,10 +13,7 @@ uint64_t socket_cookie(int socket)
 {
 	uint64_t cookie = 0;
 	socklen_t size = sizeof cookie;
-	getsockopt_function *real = real_getsockopt();
-	if (real == NULL || real(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0)
-		return 0;
-	return cookie;
+	return real_getsockopt()(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
 }
 
 uint64_t socket_inode(int socket)
@@ -44,8 +41,7 @@ bool socket_is_stream(int socket)
 {
 	int type = 0;
 	socklen_t size = sizeof type;
-	getsockopt_function *real = real_getsockopt();
-	return real != NULL && real(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+	return real_getsockopt()(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
 enum blocking socket_blocking(int socket)
@@ -86,8 +82,7 @@ bool socket_untouched(int socket)
 {
 	struct tcp_info info = {0};
 	socklen_t size = sizeof info;
-	getsockopt_function *real = real_getsockopt();
-	if (real == NULL || real(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+	if (real_getsockopt()(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
 		return false; /* SCTP, say */
 	/* Kernels before 4.6 do not count segments of data. */
 	if (size < offsetof(struct tcp_info, tcpi_data_segs_out) + sizeof info.tcpi_data_segs_out)
