@@ -119,8 +119,9 @@ static inline __attribute__((always_inline)) struct pending *make(int fd, const 
 {
 	if ((unsigned)fd >= PENDING_FDS || (address->sa_family == AF_UNIX && length > sizeof(struct sockaddr_un)))
 		return NULL;
-	if (pending_of(fd) != NULL)
-		replace(pending_of(fd));
+	struct pending *old = pending_of(fd);
+	if (old != NULL)
+		replace(old);
 	uint64_t cookie = socket_cookie(fd);
 	struct pending *entry = cookie != 0 ? take_free(fd) : NULL;
 	if (entry == NULL)
