@@ -19,7 +19,7 @@ needed=$(readelf -dW "$object" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -
 expect "depends on the C library alone" "" "$needed"
 
 # Every interposed libc name stands without a version: a version node would silently end interposition.
-libc="connect getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2"
+libc="connect getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2 send sendto sendmsg write writev recv recvfrom recvmsg read readv __read_chk __recv_chk __recvfrom_chk"
 curl="curl_easy_cleanup curl_easy_duphandle curl_easy_init curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb curl_mime_filedata"
 exports=$(
 	for name in $libc libretryshim_version; do echo "$name"; done

@@ -18,6 +18,8 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "retryshim/config.h"
@@ -59,25 +61,38 @@ void *real_libc_find(const char *name);
  * looks the real one up, puts it in its place and calls it. So a hook that has nothing to do is a load and a
  * jump. Where libc has no such function a call fails with ENOSYS. Our own questions go this way too: they
  * must not come back to our hooks. real.c has the table. */
-#define REAL_FUNCTION(name, parameters)                                                             \
-	typedef int name##_function parameters;                                                           \
+#define REAL_FUNCTION(type, name, parameters)                                                       \
+	typedef type name##_function parameters;                                                          \
 	extern _Atomic(name##_function *) real_##name##_slot __attribute__((visibility("hidden")));       \
 	static inline name##_function *real_##name(void)                                                  \
 	{                                                                                                 \
 		return atomic_load_explicit(&real_##name##_slot, memory_order_relaxed);                         \
 	}
 
-REAL_FUNCTION(connect, (int, const struct sockaddr *, socklen_t))
-REAL_FUNCTION(getsockopt, (int, int, int, void *, socklen_t *))
-REAL_FUNCTION(poll, (struct pollfd *, nfds_t, int))
-REAL_FUNCTION(ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))
-REAL_FUNCTION(select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))
-REAL_FUNCTION(pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))
-REAL_FUNCTION(epoll_ctl, (int, int, int, struct epoll_event *))
-REAL_FUNCTION(epoll_wait, (int, struct epoll_event *, int, int))
-REAL_FUNCTION(epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))
-REAL_FUNCTION(epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))
-REAL_FUNCTION(getaddrinfo, (const char *, const char *, const struct addrinfo *, struct addrinfo **))
+REAL_FUNCTION(int, connect, (int, const struct sockaddr *, socklen_t))
+REAL_FUNCTION(int, getsockopt, (int, int, int, void *, socklen_t *))
+REAL_FUNCTION(int, poll, (struct pollfd *, nfds_t, int))
+REAL_FUNCTION(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))
+REAL_FUNCTION(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(int, epoll_ctl, (int, int, int, struct epoll_event *))
+REAL_FUNCTION(int, epoll_wait, (int, struct epoll_event *, int, int))
+REAL_FUNCTION(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))
+REAL_FUNCTION(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))
+REAL_FUNCTION(ssize_t, send, (int, const void *, size_t, int))
+REAL_FUNCTION(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))
+REAL_FUNCTION(ssize_t, sendmsg, (int, const struct msghdr *, int))
+REAL_FUNCTION(ssize_t, write, (int, const void *, size_t))
+REAL_FUNCTION(ssize_t, writev, (int, const struct iovec *, int))
+REAL_FUNCTION(ssize_t, recv, (int, void *, size_t, int))
+REAL_FUNCTION(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))
+REAL_FUNCTION(ssize_t, recvmsg, (int, struct msghdr *, int))
+REAL_FUNCTION(ssize_t, read, (int, void *, size_t))
+REAL_FUNCTION(ssize_t, readv, (int, const struct iovec *, int))
+REAL_FUNCTION(ssize_t, __read_chk, (int, void *, size_t, size_t))
+REAL_FUNCTION(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))
+REAL_FUNCTION(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))
+REAL_FUNCTION(int, getaddrinfo, (const char *, const char *, const struct addrinfo *, struct addrinfo **))
 
 /* ---- sockets ---------------------------------------------------------------------------------- */
 
@@ -103,9 +118,13 @@ bool socket_is_bound(int socket);
 
 bool socket_is_connected(int socket);
 
-/* True if no byte has gone out or come in since the last connect, nor waits to be sent (TCP_INFO). A
- * connection that was made, used and reset looks like a failed connect otherwise. */
-bool socket_untouched(int socket);
+/* True if nobody has answered since the last connect, and nothing was sent or waits to be (TCP_INFO). A
+ * connection that was made and then reset looks like a failed connect otherwise, and the program may know that
+ * it was made. */
+bool socket_never_connected(int socket);
+
+/* How many descriptors this process' table has room for just now; FD_SETSIZE where /proc does not tell. */
+int descriptor_table_size(void);
 
 /* ---- epoll sets ------------------------------------------------------------------------------- */
 

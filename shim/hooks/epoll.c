@@ -21,7 +21,7 @@ struct epolling {
 static int settle(struct wait *wait, int result)
 {
 	const struct epolling *epolling = (const struct epolling *)wait;
-	return pending_epoll_events(epolling->epoll, epolling->events, result);
+	return pending_epoll_events(epolling->epoll, epolling->events, result, false);
 }
 
 /* Rounded up: a wait must not end before its time. */
@@ -42,7 +42,7 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	return real_epoll_pwait()(epolling->epoll, epolling->events, epolling->most, milliseconds(left), mask);
 }
 
-/* A first call has returned `result`; waits on if all of it was hidden. */
+/* A first call has returned `result`; waits on if all of it is hidden. */
 static int go_on(struct epolling *epolling, int result)
 {
 	int shown = result > 0 ? settle(&epolling->wait, result) : result;
@@ -53,30 +53,47 @@ static int go_on(struct epolling *epolling, int result)
 	return wait_on(&epolling->wait);
 }
 
+static struct epolling epolling_of(int epoll, struct epoll_event *events, int most, uint64_t start, int64_t span_ns, const sigset_t *mask)
+{
+	return (struct epolling){.wait = {.start = start, .span_ns = span_ns, .mask = mask, .once = once, .settle = settle},
+	                         .epoll = epoll, .events = events, .most = most};
+}
+
 static __attribute__((noinline)) int shim_wait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask,
                                                bool masked)
 {
-	struct epolling epolling = {.wait = {.start = clock_mark(), .span_ns = wait_span_ms(timeout_ms), .mask = mask, .once = once, .settle = settle},
-	                            .epoll = epoll, .events = events, .most = most};
-	if (pending_any_quiet())
+	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span_ms(timeout_ms), mask);
+	if (!thread_held && pending_any_quiet())
 		return wait_on(&epolling.wait);
-	return go_on(&epolling, masked ? real_epoll_pwait()(epoll, events, most, timeout_ms, mask)
-	                               : real_epoll_wait()(epoll, events, most, timeout_ms));
+	int result = masked ? real_epoll_pwait()(epoll, events, most, timeout_ms, mask) : real_epoll_wait()(epoll, events, most, timeout_ms);
+	return thread_held ? result : go_on(&epolling, result);
 }
 
 static __attribute__((noinline)) int shim_wait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout,
                                                 const sigset_t *mask)
 {
-	struct epolling epolling = {.wait = {.start = clock_mark(), .span_ns = wait_span(timeout), .mask = mask, .once = once, .settle = settle},
-	                            .epoll = epoll, .events = events, .most = most, .fine = true};
-	if (pending_any_quiet())
+	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span(timeout), mask);
+	epolling.fine = true;
+	if (!thread_held && pending_any_quiet() && wait_span_valid(timeout))
 		return wait_on(&epolling.wait);
-	return go_on(&epolling, real_epoll_pwait2()(epoll, events, most, timeout, mask));
+	int result = real_epoll_pwait2()(epoll, events, most, timeout, mask);
+	return thread_held ? result : go_on(&epolling, result);
+}
+
+/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
+ * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
+static __attribute__((noinline)) int late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result)
+{
+	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), span_ns, mask);
+	int shown = thread_held ? result : pending_epoll_events(epoll, events, result, span_ns != WAIT_FOR_EVER);
+	return shown != 0 ? shown : wait_on(&epolling.wait);
 }
 
 static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-	struct pending *entry = pending_of(fd);
+	struct pending *entry = thread_held ? NULL : pending_of(fd);
+	if (entry == NULL && pending_any_failing() && !thread_held)
+		entry = pending_duplicate(fd);
 	return entry != NULL ? pending_epoll_ctl(entry, epoll, operation, fd, event) : real_epoll_ctl()(epoll, operation, fd, event);
 }
 
@@ -88,21 +105,24 @@ EXPORT int epoll_wait(int epoll, struct epoll_event *events, int most, int timeo
 {
 	if (pending_any())
 		return shim_wait(epoll, events, most, timeout_ms, NULL, false);
-	return real_epoll_wait()(epoll, events, most, timeout_ms);
+	int result = real_epoll_wait()(epoll, events, most, timeout_ms);
+	return result > 0 && pending_any() ? late(epoll, events, most, wait_span_ms(timeout_ms), NULL, result) : result;
 }
 
 EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask)
 {
 	if (pending_any())
 		return shim_wait(epoll, events, most, timeout_ms, mask, true);
-	return real_epoll_pwait()(epoll, events, most, timeout_ms, mask);
+	int result = real_epoll_pwait()(epoll, events, most, timeout_ms, mask);
+	return result > 0 && pending_any() ? late(epoll, events, most, wait_span_ms(timeout_ms), mask, result) : result;
 }
 
 EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask)
 {
 	if (pending_any())
 		return shim_wait2(epoll, events, most, timeout, mask);
-	return real_epoll_pwait2()(epoll, events, most, timeout, mask);
+	int result = real_epoll_pwait2()(epoll, events, most, timeout, mask);
+	return result > 0 && pending_any() ? late(epoll, events, most, wait_span(timeout), mask, result) : result;
 }
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)

@@ -14,10 +14,10 @@ static __attribute__((noinline)) int shim_error(int socket, void *value, socklen
 	int errno_before = errno, error = 0;
 	int result = real_getsockopt()(socket, SOL_SOCKET, SO_ERROR, value, length);
 	struct pending *entry = pending_of(socket);
-	if (result != 0)
+	if (result != 0 || thread_held)
 		return result;
 	/* While a socket is quiet, a duplicate of it must not say that all is well. */
-	if (entry == NULL && pending_any_quiet())
+	if (entry == NULL && pending_any_failing())
 		entry = pending_duplicate(socket);
 	if (entry == NULL)
 		return result;

@@ -10,6 +10,7 @@
 #define RELAXED memory_order_relaxed
 
 _Atomic(uint32_t) pending_count;
+_Atomic(uint32_t) pending_failing_count;
 _Atomic(uint32_t) pending_quiet_count;
 _Atomic(uint16_t) pending_index[PENDING_FDS];
 struct pending pending_table[PENDING_MOST];
@@ -20,7 +21,7 @@ static _Atomic(uint32_t) used; /* entries from here on were never in use */
 static _Atomic(int64_t) dues[PENDING_MOST]; /* 0 = not quiet */
 static _Atomic(uint64_t) cookies[PENDING_MOST];
 static _Atomic(uint64_t) datas[PENDING_MOST];  /* of the first watch */
-static _Atomic(bool) has_further_watches; /* some entry has had more than one */
+static _Atomic(bool) has_further_watches;      /* some entry has had more than one */
 
 static uint32_t number_of(const struct pending *entry) { return (uint32_t)(entry - pending_table); }
 
@@ -63,21 +64,30 @@ static void unindex(int fd, const struct pending *entry)
 		atomic_compare_exchange_strong_explicit(&pending_index[fd], &own, 0, RELAXED, RELAXED);
 }
 
-static __attribute__((noinline)) void drop_watches(struct pending *entry)
+/* What few entries have. */
+static __attribute__((noinline)) void clear_extra(struct pending *entry)
 {
+	for (int i = 1; i < PENDING_NUMBERS; i++)
+		unindex(atomic_exchange_explicit(&entry->numbers[i], 0, RELAXED) - 1, entry);
+	for (int i = 0; i < PENDING_SEARCHED; i++)
+		atomic_store_explicit(&entry->searched[i], 0, RELAXED);
 	for (int i = 0; i < PENDING_WATCHES; i++)
 		atomic_store_explicit(&entry->watches[i].epoll, 0, RELAXED);
-	atomic_store_explicit(&entry->watched, false, RELAXED);
+	if (entry->failing)
+		atomic_fetch_sub_explicit(&pending_failing_count, 1, RELAXED);
+	entry->failing = false;
+	entry->lost_ns = 0;
+	atomic_store_explicit(&entry->crowded, false, RELAXED);
+	atomic_store_explicit(&entry->inode, 0, RELAXED);
+	atomic_store_explicit(&entry->extra, false, RELAXED);
 }
 
 /* Of an entry that nobody else looks at: FILLING, or claimed. */
 static void drop(struct pending *entry)
 {
-	unindex(atomic_load_explicit(&entry->fd, RELAXED), entry);
-	if (atomic_load_explicit(&entry->alias, RELAXED) != 0)
-		unindex(atomic_exchange_explicit(&entry->alias, 0, RELAXED) - 1, entry);
-	if (atomic_load_explicit(&entry->watched, RELAXED))
-		drop_watches(entry);
+	unindex(atomic_load_explicit(&entry->numbers[0], RELAXED) - 1, entry);
+	if (atomic_load_explicit(&entry->extra, RELAXED))
+		clear_extra(entry);
 	atomic_store_explicit(&cookies[number_of(entry)], 0, RELAXED);
 	atomic_store_explicit(&entry->word, word_of(PENDING_FREE, 0), memory_order_release);
 	atomic_fetch_sub_explicit(&pending_count, 1, RELAXED);
@@ -91,16 +101,23 @@ void pending_forget(struct pending *entry)
 		drop(entry);
 }
 
-/* The descriptor has another socket now, or the program has taken the failure in a way of its own. */
-static __attribute__((noinline)) void replace(struct pending *old)
+/* The descriptor connects anew. The entry that it has is another socket's, and may be needed under another
+ * number; or the program has taken the failure in a way of its own. */
+static __attribute__((noinline)) void replace(struct pending *old, int fd, uint64_t cookie)
 {
 	struct hold hold;
 	pending_forget(old);
 	if (pending_state(old) < PENDING_CLAIMED)
 		return;
 	hold_begin(&hold);
-	if (pending_claim(old) != PENDING_FREE)
-		pending_settle(old, PENDING_FREE);
+	enum pending_state state = pending_claim(old);
+	if (state != PENDING_FREE) {
+		bool ours = pending_of(fd) == old;
+		bool done = ours && (pending_cookie(old) == cookie || state == PENDING_CONNECTING || state == PENDING_LEFT);
+		if (ours && !done)
+			pending_forget_number(old, fd);
+		pending_settle(old, done ? PENDING_FREE : state);
+	}
 	hold_end(&hold);
 }
 
@@ -119,18 +136,17 @@ static inline __attribute__((always_inline)) struct pending *make(int fd, const 
 {
 	if ((unsigned)fd >= PENDING_FDS || (address->sa_family == AF_UNIX && length > sizeof(struct sockaddr_un)))
 		return NULL;
+	uint64_t cookie = socket_cookie(fd);
 	struct pending *old = pending_of(fd);
 	if (old != NULL)
-		replace(old);
-	uint64_t cookie = socket_cookie(fd);
+		replace(old, fd, cookie);
 	struct pending *entry = cookie != 0 ? take_free(fd) : NULL;
 	if (entry == NULL)
 		return NULL;
 	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
 	entry->start = start;
 	entry->length = copy_address(entry, address, length);
-	atomic_store_explicit(&entry->fd, fd, RELAXED);
-	atomic_store_explicit(&entry->searched, 0, RELAXED);
+	atomic_store_explicit(&entry->numbers[0], fd + 1, RELAXED);
 	atomic_store_explicit(&cookies[number_of(entry)], cookie, RELAXED);
 	return entry;
 }
@@ -196,8 +212,17 @@ enum pending_state pending_claim(struct pending *entry)
 	return PENDING_FREE;
 }
 
+static void count_failing(struct pending *entry)
+{
+	atomic_fetch_add_explicit(&pending_failing_count, 1, RELAXED);
+	atomic_store_explicit(&entry->extra, true, RELAXED);
+	entry->failing = true;
+}
+
 void pending_settle(struct pending *entry, enum pending_state state)
 {
+	if (state > PENDING_CONNECTING && !entry->failing)
+		count_failing(entry);
 	if (state != PENDING_QUIET)
 		pending_set_due(entry, 0);
 	if (state == PENDING_FREE)
@@ -208,13 +233,29 @@ void pending_settle(struct pending *entry, enum pending_state state)
 
 /* ---- finding ------------------------------------------------------------------------------------- */
 
-/* A duplicate was met: from now on it is found like the original. */
-static void add_alias(struct pending *entry, int fd)
+void pending_forget_number(struct pending *entry, int fd)
 {
-	uint16_t none = 0;
-	if ((unsigned)fd < PENDING_FDS && atomic_compare_exchange_strong_explicit(
-	                                      &pending_index[fd], &none, (uint16_t)(number_of(entry) + 1), RELAXED, RELAXED))
-		unindex(atomic_exchange_explicit(&entry->alias, fd + 1, RELAXED) - 1, entry);
+	for (int i = 0; i < PENDING_NUMBERS; i++)
+		if (atomic_load_explicit(&entry->numbers[i], RELAXED) == fd + 1)
+			atomic_store_explicit(&entry->numbers[i], 0, RELAXED);
+	unindex(fd, entry);
+}
+
+/* A duplicate was met. */
+static void add_number(struct pending *entry, int fd)
+{
+	uint16_t none = 0, own = (uint16_t)(number_of(entry) + 1);
+	if ((unsigned)fd >= PENDING_FDS || pending_of(fd) != NULL)
+		return;
+	for (int i = 1; i < PENDING_NUMBERS; i++) {
+		int free = 0;
+		if (!atomic_compare_exchange_strong_explicit(&entry->numbers[i], &free, fd + 1, RELAXED, RELAXED))
+			continue;
+		atomic_store_explicit(&entry->extra, true, RELAXED);
+		if (!atomic_compare_exchange_strong_explicit(&pending_index[fd], &none, own, memory_order_release, RELAXED))
+			atomic_store_explicit(&entry->numbers[i], 0, RELAXED);
+		return;
+	}
 }
 
 struct pending *pending_duplicate(int fd)
@@ -225,13 +266,10 @@ struct pending *pending_duplicate(int fd)
 	if (cookie == 0)
 		return NULL;
 	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	struct pending *entry = pending_of(fd);
-	if (entry != NULL && atomic_load_explicit(&cookies[number_of(entry)], RELAXED) == cookie)
-		return entry;
 	for (uint32_t i = 0; i < end; i++) {
 		if (atomic_load_explicit(&cookies[i], RELAXED) != cookie)
 			continue;
-		add_alias(&pending_table[i], fd);
+		add_number(&pending_table[i], fd);
 		return &pending_table[i];
 	}
 	return NULL;
@@ -240,6 +278,12 @@ struct pending *pending_duplicate(int fd)
 uint64_t pending_cookie(const struct pending *entry)
 {
 	return atomic_load_explicit(&cookies[number_of(entry)], RELAXED);
+}
+
+bool pending_is(const struct pending *entry, int fd)
+{
+	uint64_t cookie = pending_cookie(entry);
+	return cookie != 0 && socket_cookie(fd) == cookie;
 }
 
 struct pending *pending_each(uint32_t *index)
@@ -262,6 +306,11 @@ void pending_set_due(struct pending *entry, int64_t due_ns)
 		atomic_fetch_add_explicit(&pending_quiet_count, 1, RELAXED);
 	if (before != 0 && due_ns == 0)
 		atomic_fetch_sub_explicit(&pending_quiet_count, 1, RELAXED);
+}
+
+int64_t pending_due(const struct pending *entry)
+{
+	return atomic_load_explicit(&dues[number_of(entry)], RELAXED);
 }
 
 int64_t pending_next_due(void)
@@ -321,7 +370,7 @@ struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
 
 void pending_watch_changed(struct pending *entry, struct watch *watch)
 {
-	atomic_store_explicit(&entry->watched, true, RELAXED);
+	atomic_store_explicit(&entry->extra, true, RELAXED);
 	if (watch == entry->watches)
 		atomic_store_explicit(&datas[number_of(entry)], atomic_load_explicit(&watch->data, RELAXED), RELAXED);
 	else

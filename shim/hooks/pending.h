@@ -1,9 +1,14 @@
 /* Connects of non-blocking sockets: what is under way, what has failed, what waits for its next attempt.
  *
  * The connect hook remembers here what returned EINPROGRESS; the wait hooks meet the failure where the
- * program would learn of it, hide it, and connect again when the backoff is over. Four files: the table
- * (pending.c), the attempts of an entry (pending_attempt.c), where the program meets it (pending_meet.c),
- * and its registrations in epoll sets (pending_epoll.c).
+ * program would learn of it, hide it, and connect again when the backoff is over:
+ *
+ *     pending.c          the table
+ *     pending_attempt.c  the attempts of an entry: judged, and made again
+ *     pending_meet.c     where the program meets an entry: events, connect(), SO_ERROR, send and recv
+ *     pending_drive.c    what time does to entries: due ones connect, lost ones are forgotten
+ *     pending_watch.c    registrations in epoll sets: followed, muted, armed again
+ *     pending_epoll.c    what epoll_wait returned
  *
  * The table is bounded and static. An entry belongs to who has claimed it; only a claim's holder reads
  * or writes the fields that are not atomic. A claim is held across a few system calls that do not
@@ -11,7 +16,9 @@
  * CONNECTING to FREE without one.
  *
  * An entry is found by its descriptor and acted on by its socket's cookie: programs close descriptors in
- * ways that nobody sees (close_range, dup2, raw system calls), and the number comes back as something else.
+ * ways that nobody sees (close_range, dup2, raw system calls), and the number comes back as something
+ * else, while the socket may live on under a duplicate. One rule keeps the program from taking a failure for
+ * success: what is shown of a socket's failure ends its retries, so that SO_ERROR tells the truth.
  */
 #ifndef RETRYSHIM_HOOKS_PENDING_H
 #define RETRYSHIM_HOOKS_PENDING_H
@@ -32,7 +39,9 @@
 enum {
 	PENDING_MOST = 4096,
 	PENDING_FDS = 1 << 18, /* higher descriptors are not followed; untouched, the index costs nothing */
-	PENDING_WATCHES = 4,
+	PENDING_NUMBERS = 4,   /* descriptors of one socket that are known */
+	PENDING_WATCHES = 4,   /* epoll sets that one socket may be in */
+	PENDING_SEARCHED = 4,
 };
 
 enum pending_state {
@@ -49,7 +58,7 @@ enum pending_state {
 /* A registration of the socket in an epoll set, as the program made it. */
 struct watch {
 	_Atomic(int) epoll; /* descriptor + 1; 0 = none */
-	_Atomic(int) fd;    /* the one that is registered: may be a duplicate of the entry's */
+	_Atomic(int) fd;    /* the one that is registered: may be a duplicate */
 	_Atomic(uint32_t) events;
 	_Atomic(uint64_t) data;
 	_Atomic(int) muted; /* enum muted */
@@ -57,20 +66,18 @@ struct watch {
 
 enum muted {
 	ARMED,
-	MUTED,    /* EPOLLET | EPOLLONESHOT and no events: fires once more, then never */
+	MUTED,    /* EPOLLET | EPOLLONESHOT and no events: fires once more, with EPOLLHUP */
+	SILENT,   /* ... and has fired: never again */
 	DEPARTED, /* taken out: EPOLLEXCLUSIVE cannot be modified */
 };
 
 struct pending {
-	_Atomic(uint64_t) word;     /* state, and the claiming process in the upper half */
-	_Atomic(int) fd;            /* the descriptor that connected */
-	_Atomic(int) alias;         /* a duplicate of it that was met, + 1; 0 = none */
-	_Atomic(int) searched;      /* the epoll set in which it was last looked for in vain, + 1 */
-	_Atomic(bool) watched;      /* has, or has had, watches */
-	pid_t owner;                /* whose waits connect again; a forked child adopts what it uses */
-	int error;                  /* of the latest failed attempt */
-	bool tidied;                /* a tidying has met it before */
-	uint64_t start;             /* clock_mark() of the first attempt */
+	_Atomic(uint64_t) word; /* state, and the claiming process in the upper half */
+	_Atomic(int) numbers[PENDING_NUMBERS]; /* its descriptors + 1; 0 = none. The first is the one that connected */
+	_Atomic(bool) extra;    /* there have been more numbers, watches or searches: to be cleared */
+	bool failing;           /* counted in pending_failing_count */
+	_Atomic(bool) crowded;  /* in more epoll sets than we can mute */
+	uint64_t start;         /* clock_mark() of the first attempt */
 	socklen_t length;
 	union {
 		struct sockaddr any;
@@ -78,8 +85,13 @@ struct pending {
 		struct sockaddr_in6 in6;
 		struct sockaddr_un un;
 	} address;
+	pid_t owner;            /* whose waits connect again; a forked child adopts what it uses */
+	int error;              /* of the latest failed attempt */
+	_Atomic(uint64_t) inode; /* of the socket, from its first failure on */
+	int64_t lost_ns;        /* since when no descriptor of it is known; 0 = one is */
+	struct verdict verdict; /* of the latest backoff */
 	struct op op;
-	struct verdict verdict; /* of the backoff under way */
+	_Atomic(int) searched[PENDING_SEARCHED]; /* epoll sets in which it was looked for in vain, + 1 */
 	struct watch watches[PENDING_WATCHES];
 } __attribute__((aligned(1024))); /* a shift, not a division, from an entry to its number */
 
@@ -87,8 +99,9 @@ struct pending {
 
 #define PENDING_HIDDEN __attribute__((visibility("hidden")))
 
-extern _Atomic(uint32_t) pending_count PENDING_HIDDEN;
-extern _Atomic(uint32_t) pending_quiet_count PENDING_HIDDEN;
+extern _Atomic(uint32_t) pending_count PENDING_HIDDEN;         /* all entries */
+extern _Atomic(uint32_t) pending_failing_count PENDING_HIDDEN; /* those that have failed at least once */
+extern _Atomic(uint32_t) pending_quiet_count PENDING_HIDDEN;   /* those with an instant to connect at */
 extern _Atomic(uint16_t) pending_index[PENDING_FDS] PENDING_HIDDEN; /* by descriptor: entry + 1 */
 extern struct pending pending_table[PENDING_MOST] PENDING_HIDDEN;
 
@@ -98,7 +111,15 @@ static inline bool pending_any(void)
 	return __builtin_expect(atomic_load_explicit(&pending_count, memory_order_relaxed) != 0, 0);
 }
 
-static inline bool pending_any_quiet(void) { return atomic_load_explicit(&pending_quiet_count, memory_order_relaxed) != 0; }
+static inline bool pending_any_failing(void)
+{
+	return __builtin_expect(atomic_load_explicit(&pending_failing_count, memory_order_relaxed) != 0, 0);
+}
+
+static inline bool pending_any_quiet(void)
+{
+	return atomic_load_explicit(&pending_quiet_count, memory_order_relaxed) != 0;
+}
 
 /* A non-blocking connect of the program's is under way. Forgotten silently where there is no room. */
 void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
@@ -116,15 +137,18 @@ static inline struct pending *pending_of(int fd)
 	return number != 0 ? &pending_table[number - 1] : NULL;
 }
 
-/* The same by the socket behind the descriptor, which may be a duplicate of the one that connected. One
- * system call; keeps errno. */
+/* The entry of the socket behind a descriptor, which may be a duplicate of the one that connected: from now
+ * on it is found like that one, if there is room. NULL if there is none. One system call; keeps errno. */
 struct pending *pending_duplicate(int fd);
+
+/* The descriptor is another socket's by now. For the holder of a claim. */
+void pending_forget_number(struct pending *entry, int fd);
 
 /* Takes an entry for the calling thread; signals must be held. Returns its state, PENDING_FREE if there
  * is none any more. Waits for another thread that has it. */
 enum pending_state pending_claim(struct pending *entry);
 
-/* Gives a claimed entry back in another state; PENDING_FREE forgets it. */
+/* Gives a claimed entry back in another state; PENDING_FREE drops it. */
 void pending_settle(struct pending *entry, enum pending_state state);
 
 static inline enum pending_state pending_state(struct pending *entry)
@@ -135,27 +159,36 @@ static inline enum pending_state pending_state(struct pending *entry)
 /* Forgets a first attempt that went well, or is none of ours. */
 void pending_forget(struct pending *entry);
 
-/* The instants at which quiet entries connect again: dense, since every wait looks through them. */
+/* The cookie of its socket. */
+uint64_t pending_cookie(const struct pending *entry);
+
+/* True if the descriptor is the entry's socket. One system call. */
+bool pending_is(const struct pending *entry, int fd);
+
+/* The instants at which quiet entries connect again: dense, since every wait looks through them. 0 = none. */
 void pending_set_due(struct pending *entry, int64_t due_ns);
+int64_t pending_due(const struct pending *entry);
 int64_t pending_next_due(void); /* INT64_MAX = none */
 
 /* The next entry at or behind *index that is due at now_ns; NULL at the end. Start with 0. */
 struct pending *pending_next(uint32_t *index, int64_t now_ns);
 
-/* The entry that has this data in one of its watches of the epoll set. */
+/* The same for all entries in use. */
+struct pending *pending_each(uint32_t *index);
+
+/* The watch of an epoll set that has this data, and its entry; NULL if there is none. */
 struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry);
 void pending_watch_changed(struct pending *entry, struct watch *watch);
 
-/* The cookie of its socket. */
-uint64_t pending_cookie(const struct pending *entry);
-
-/* All entries from *index on that are in use. */
-struct pending *pending_each(uint32_t *index);
-
-/* ---- pending_attempt.c: for the holder of a claim -------------------------------------------------- */
+/* ---- pending_attempt.c: for the holder of a claim, signals held ---------------------------------- */
 
 /* What the program is to see of an event. */
-enum sight { SHOWN, HIDDEN, SHOWN_FAILED };
+enum sight {
+	SHOWN,
+	HIDDEN,
+	SHOWN_FAILED, /* the kernel does not know any more that it failed: show what it would have shown */
+	OUTDATED,     /* the socket is connecting: the event is from before, or another descriptor's */
+};
 
 /* Starts the operation at its first failure; false if it is none of ours. `error`: 0 = not known yet. */
 bool pending_begin(struct pending *entry, int fd, int error);
@@ -167,9 +200,11 @@ struct verdict pending_judge(struct pending *entry, int fd, int error);
  * the error was read by SO_ERROR, after which the next connect would fail once more (ECONNABORTED). */
 bool pending_retries(struct pending *entry, int fd, int error, bool resets);
 
-/* Settles an entry that has connected, or that cannot be retried by what its socket has become. */
+/* Settle an entry that has connected; one that cannot be retried by what its socket has become, its error
+ * in the kernel or in the program's hands; and one whose error is ours to hand on. */
 void pending_succeed(struct pending *entry, enum pending_state state);
 void pending_abandon(struct pending *entry, enum pending_state state);
+void pending_fail(struct pending *entry);
 
 /* An attempt seems to have failed, its error still in the kernel. `pin`: the socket. Settles. */
 enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state);
@@ -180,16 +215,12 @@ void pending_connect_again(struct pending *entry);
 /* connect(2)'s answers for an attempt that is not over. */
 bool pending_is_under_way(int error);
 
-/* ---- pending_meet.c: where the program meets an entry ---------------------------------------------- */
+/* A descriptor of the entry's socket, to be closed; -1 with errno EMFILE, or EBADF if there is none. */
+int pending_pin(struct pending *entry);
 
-/* True if the entry is this descriptor's socket's. One system call. */
-bool pending_holds(struct pending *entry, int fd);
+/* ---- pending_meet.c: where the program meets an entry. All keep errno. ----------------------------- */
 
-/* The entry of a descriptor, if it is still that socket's; else NULL. */
-struct pending *pending_met(int fd);
-
-/* An event of the descriptor has come out of a wait. `failed`: with POLLERR or POLLHUP. SHOWN_FAILED: the
- * kernel does not know any more that it failed; show what it would have shown. Keeps errno. */
+/* An event of the descriptor has come out of a wait. `failed`: with POLLERR or POLLHUP. */
 enum sight pending_event_slow(struct pending *entry, int fd, bool failed);
 
 static inline enum sight pending_event(struct pending *entry, int fd, bool failed)
@@ -200,17 +231,21 @@ static inline enum sight pending_event(struct pending *entry, int fd, bool faile
 	return SHOWN;
 }
 
-/* True if the descriptor is a socket that is backing off, and must be left out of a wait. */
+/* An event of the entry's is shown, come what may: its retries end here. */
+enum sight pending_expose(struct pending *entry);
+
+/* For poll and select, which name the descriptor: finds the entry, knows what to do about old events. */
+enum sight pending_polled(int fd, bool failed);
+
+/* True if the descriptor is a socket that is backing off, and must be left out of a wait. Signals must be
+ * held. */
 bool pending_is_quiet(int fd);
 
-/* Connects again what is due; returns the next instant, INT64_MAX = none. Signals must be held. */
-int64_t pending_drive(void);
-
-/* The program connects a socket that has an entry. True: it fails with *error; false: the kernel is to
- * be asked. */
+/* The program connects a socket that has an entry: the entry, NULL if it has none; then, what it is told:
+ * true if it fails with *error, false if the kernel is to be asked; then, the kernel has answered with
+ * `error`, 0 = connected, and the program is to see what is returned. */
+struct pending *pending_met(int fd);
 bool pending_connect(struct pending *entry, const struct sockaddr *address, int *error);
-
-/* ... and the kernel has answered with `error`, 0 = connected. Returns what the program is to see. */
 int pending_connected(struct pending *entry, int fd, int error);
 
 /* A connect has failed at once on a non-blocking socket. Returns EINPROGRESS if it is going to be retried,
@@ -220,23 +255,50 @@ int pending_refused(int fd, const struct sockaddr *address, socklen_t length, ui
 /* The kernel has handed out SO_ERROR for the descriptor; returns what the program is to see. */
 int pending_error(struct pending *entry, int fd, int error);
 
+/* The program sends or receives. Returns what it fails with, 0 = let it. */
+int pending_io(int fd);
+
+/* ---- pending_drive.c: what time does to entries ----------------------------------------------------- */
+
+/* Connects again what is due; returns the next instant, INT64_MAX = none. Signals must be held. */
+int64_t pending_drive(void);
+
+/* Claims an entry that the program asks about: it is this process' to drive now, and connects first if it
+ * is due. Signals must be held. */
+enum pending_state pending_claim_driven(struct pending *entry);
+
+/* A claimed entry that the program uses is its process' to drive. */
+void pending_adopt(struct pending *entry);
+
 /* Now and then: lets go of what has connected or was closed while nobody looked. `mark`: a recent
- * clock_mark(). */
+ * clock_mark(). Keeps errno. */
 void pending_tidy(uint64_t mark);
 
-/* ---- pending_epoll.c: registrations in epoll sets ---------------------------------------------- */
+/* ---- pending_watch.c: registrations in epoll sets ---------------------------------------------- */
 
 /* The program's epoll_ctl on a descriptor that has an entry. */
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
 
-/* A registration with EPOLLONESHOT: once fired, the kernel no longer knows what it was for. */
-void pending_saw_oneshot(int fd, uint32_t events);
-
 /* The registrations of a claimed entry fall silent, or are what the program made them again. */
 void pending_mute(struct pending *entry);
 void pending_arm(struct pending *entry);
+void pending_mute_watch(struct pending *entry, struct watch *watch);
 
-/* Goes through what epoll_wait returned; returns how many of the events the program is to see. */
-int pending_epoll_events(int epoll, struct epoll_event *events, int count);
+/* A registration is as described. NULL if there is no room. */
+struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it, enum muted muted);
+struct watch *pending_watch(struct pending *entry, int epoll, int fd);
+bool pending_is_watched(const struct pending *entry, int epoll);
+
+/* True if these events are the muted form of a registration, fired or not. */
+bool pending_is_muted_form(uint32_t events);
+
+/* ---- pending_epoll.c: what epoll_wait returned -------------------------------------------------- */
+
+/* A registration with EPOLLONESHOT: once fired, the kernel no longer knows what it was for. */
+void pending_saw_oneshot(int fd, uint32_t events);
+
+/* Goes through the events; returns how many of them the program is to see. `exposes`: failures that nobody
+ * has met yet are shown. Keeps errno. */
+int pending_epoll_events(int epoll, struct epoll_event *events, int count, bool exposes);
 
 #endif

@@ -27,6 +27,7 @@ bool pending_begin(struct pending *entry, int fd, int error)
 	/* What is not known stands for a failure that is retried. */
 	struct failure failure = {.source = SOURCE_CONNECT, .code = error != 0 ? error : ECONNREFUSED};
 	const struct config *config = engine_config(FAMILY_NONBLOCK);
+	atomic_store_explicit(&entry->inode, socket_inode(fd), memory_order_relaxed);
 	return config != NULL &&
 	       connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) &&
 	       op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0);
@@ -56,8 +57,9 @@ static void back_off(struct pending *entry, const struct verdict *verdict)
 	pending_settle(entry, PENDING_QUIET);
 }
 
-static void fail(struct pending *entry)
+void pending_fail(struct pending *entry)
 {
+	addresses_round_over(&entry->op.target);
 	pending_arm(entry);
 	pending_settle(entry, PENDING_FAILED);
 }
@@ -101,11 +103,11 @@ static bool would_retry(const struct pending *entry)
 }
 
 /* The program expects a connection in the making, has sent nothing, and does not block. */
-static bool is_retryable_socket(int fd) { return socket_blocking(fd) == NON_BLOCKING && socket_untouched(fd); }
+static bool is_retryable_socket(int fd) { return socket_blocking(fd) == NON_BLOCKING && socket_never_connected(fd); }
 
 enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state)
 {
-	if (!is_retryable_socket(pin) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
+	if (entry->crowded || !is_retryable_socket(pin) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
 		pending_abandon(entry, state);
 		return SHOWN;
 	}
@@ -119,53 +121,69 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 		pending_succeed(entry, state);
 		return SHOWN;
 	}
-	if (pending_is_under_way(error)) { /* the event was another descriptor's, or another process was faster */
+	if (pending_is_under_way(error)) {
 		pending_settle(entry, state);
-		return error == EINPROGRESS ? HIDDEN : SHOWN;
+		return error == EINPROGRESS ? HIDDEN : OUTDATED; /* HIDDEN: another process was faster, and left it to us */
 	}
 	if (pending_retries(entry, pin, error, false))
 		return HIDDEN;
-	fail(entry);
+	pending_fail(entry);
 	return SHOWN_FAILED;
 }
 
-/* A descriptor of the entry's socket, to be closed; negative if the program has none any more. */
-static int pin_any(const struct pending *entry)
+static int pin_number(const struct pending *entry, _Atomic(int) *number)
 {
-	uint64_t cookie = pending_cookie(entry);
-	int pin = socket_pin(atomic_load_explicit(&entry->fd, memory_order_relaxed), cookie);
-	int alias = atomic_load_explicit(&entry->alias, memory_order_relaxed) - 1;
-	if (pin < 0 && alias >= 0)
-		pin = socket_pin(alias, cookie);
-	for (int i = 0; pin < 0 && i < PENDING_WATCHES; i++)
+	int fd = atomic_load_explicit(number, memory_order_relaxed) - 1;
+	return fd >= 0 ? socket_pin(fd, pending_cookie(entry)) : -1;
+}
+
+int pending_pin(struct pending *entry)
+{
+	int pin = -1;
+	errno = EBADF;
+	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_NUMBERS; i++)
+		pin = pin_number(entry, &entry->numbers[i]);
+	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_WATCHES; i++)
 		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0)
-			pin = socket_pin(atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), cookie);
+			pin = socket_pin(atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), pending_cookie(entry));
 	return pin;
+}
+
+/* Nobody has it any more, as far as we know: closed by the program, or kept as a duplicate that we have not
+ * met yet. It is kept for a while, without an instant. */
+static void lose(struct pending *entry)
+{
+	if (entry->lost_ns == 0)
+		entry->lost_ns = clock_now_ns();
+	pending_set_due(entry, 0);
+	pending_settle(entry, PENDING_QUIET);
+}
+
+static void attempt(struct pending *entry, int pin)
+{
+	op_next_attempt(&entry->op);
+	int error = connect_to(entry, pin);
+	if (error == 0 || error == EISCONN) {
+		pending_arm(entry);
+		pending_succeed(entry, PENDING_RECONNECTING);
+	} else if (pending_is_under_way(error)) {
+		pending_arm(entry);
+		pending_settle(entry, PENDING_RECONNECTING);
+	} else if (!pending_retries(entry, pin, error, false)) {
+		pending_fail(entry);
+	}
 }
 
 void pending_connect_again(struct pending *entry)
 {
-	int pin = pin_any(entry);
-	if (pin < 0 && errno != EMFILE) { /* closed by the program: nobody waits for it */
-		pending_settle(entry, PENDING_FREE);
-		return;
-	}
-	if (pin < 0 || socket_blocking(pin) != NON_BLOCKING) {
+	int pin = pending_pin(entry);
+	if (pin < 0 && errno != EMFILE) {
+		lose(entry);
+	} else if (pin < 0 || socket_blocking(pin) != NON_BLOCKING) {
 		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
-		addresses_round_over(&entry->op.target);
-		fail(entry);
+		pending_fail(entry);
 	} else {
-		op_next_attempt(&entry->op);
-		int error = connect_to(entry, pin);
-		if (error == 0 || error == EISCONN) {
-			pending_arm(entry);
-			pending_succeed(entry, PENDING_RECONNECTING);
-		} else if (pending_is_under_way(error)) {
-			pending_arm(entry);
-			pending_settle(entry, PENDING_RECONNECTING);
-		} else if (!pending_retries(entry, pin, error, false)) {
-			fail(entry);
-		}
+		attempt(entry, pin);
 	}
 	if (pin >= 0)
 		close(pin);

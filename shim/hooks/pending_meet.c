@@ -1,70 +1,21 @@
-/* Where the program meets a pending connect: events, a second connect(), SO_ERROR. */
+/* Where the program meets a pending connect: events, a second connect(), SO_ERROR, send and recv. */
 #include <errno.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include "hooks/pending.h"
-#include "hooks/waiting.h"
 
-bool pending_holds(struct pending *entry, int fd)
+/* Claims the entry of a descriptor, if it is still that one's: between a look and the claim it may have been
+ * dropped and made anew, for another. PENDING_FREE: nothing is claimed. */
+static enum pending_state claim_for(struct pending *entry, int fd, enum pending_state (*claim)(struct pending *))
 {
-	return pending_state(entry) > PENDING_FILLING && socket_cookie(fd) == pending_cookie(entry);
-}
-
-struct pending *pending_met(int fd)
-{
-	struct pending *entry = pending_of(fd);
-	return entry != NULL && pending_holds(entry, fd) ? entry : NULL;
-}
-
-static bool is_same_socket(const struct pending *entry, int fd) { return socket_cookie(fd) == pending_cookie(entry); }
-
-/* ---- instants ------------------------------------------------------------------------------------ */
-
-/* Quiet entries of a process that forked us are its own to connect, until our program uses them. */
-static void adopt(struct pending *entry)
-{
-	pid_t self = getpid();
-	if (entry->owner == self)
-		return;
-	entry->owner = self;
-	pending_set_due(entry, entry->verdict.at_ns);
-}
-
-int64_t pending_drive(void)
-{
-	struct pending *entry;
-	uint32_t index = 0;
-	int64_t now_ns = clock_now_ns();
-	int64_t next_ns = pending_next_due();
-	if (next_ns > now_ns)
-		return next_ns;
-	pid_t self = getpid();
-	while ((entry = pending_next(&index, now_ns)) != NULL) {
-		enum pending_state state = pending_claim(entry);
-		if (state == PENDING_QUIET && entry->owner == self) {
-			pending_connect_again(entry);
-			continue;
-		}
-		if (state == PENDING_QUIET)
-			pending_set_due(entry, INT64_MAX);
-		if (state != PENDING_FREE)
-			pending_settle(entry, state);
-	}
-	return pending_next_due();
-}
-
-/* Claims an entry that the program asks about; one that is due connects first. */
-static enum pending_state claim_driven(struct pending *entry)
-{
-	enum pending_state state = pending_claim(entry);
-	if (state != PENDING_QUIET)
+	enum pending_state state = claim(entry);
+	if (state == PENDING_FREE || pending_is(entry, fd))
 		return state;
-	adopt(entry);
-	if (entry->verdict.at_ns > clock_now_ns())
-		return state;
-	pending_connect_again(entry);
-	return pending_claim(entry);
+	/* The number is another socket's; ours may live on under a duplicate. */
+	if (pending_of(fd) == entry)
+		pending_forget_number(entry, fd);
+	pending_settle(entry, state);
+	return PENDING_FREE;
 }
 
 /* ---- events -------------------------------------------------------------------------------------- */
@@ -72,8 +23,8 @@ static enum pending_state claim_driven(struct pending *entry)
 static enum sight met_failure(struct pending *entry, int fd, enum pending_state state)
 {
 	int pin = socket_pin(fd, pending_cookie(entry));
-	if (pin < 0) {
-		pending_settle(entry, PENDING_FREE);
+	if (pin < 0) { /* closed this very moment, or no descriptor is to be had */
+		pending_abandon(entry, state);
 		return SHOWN;
 	}
 	enum sight sight = pending_take_failure(entry, pin, state);
@@ -83,26 +34,25 @@ static enum sight met_failure(struct pending *entry, int fd, enum pending_state 
 
 static enum sight met(struct pending *entry, int fd, bool failed)
 {
-	enum pending_state state = pending_claim(entry);
-	if (state == PENDING_FREE)
-		return SHOWN;
-	if ((state == PENDING_CONNECTING || state == PENDING_RECONNECTING) && failed)
-		return met_failure(entry, fd, state);
-	if (!is_same_socket(entry, fd)) {
-		/* The number is another socket's by now. Ours may live on under a duplicate: what is quiet is
-		 * looked for when it is due. */
-		pending_settle(entry, state == PENDING_QUIET ? PENDING_QUIET : PENDING_FREE);
-		return SHOWN;
-	}
+	enum pending_state state = claim_for(entry, fd, pending_claim);
 	switch (state) {
+	case PENDING_FREE: return SHOWN;
+	case PENDING_CONNECTING:
+	case PENDING_RECONNECTING:
+		if (failed)
+			return met_failure(entry, fd, state);
+		/* An event of another descriptor with the same epoll_data says nothing of ours. */
+		if (state == PENDING_CONNECTING || socket_is_connected(fd))
+			pending_succeed(entry, state);
+		else
+			pending_settle(entry, state);
+		return SHOWN;
 	case PENDING_QUIET:
-		adopt(entry);
-		pending_mute(entry);
+		pending_adopt(entry);
 		pending_settle(entry, PENDING_QUIET);
 		return HIDDEN;
-	case PENDING_LEFT: pending_settle(entry, PENDING_LEFT); return SHOWN;
-	case PENDING_FAILED: pending_settle(entry, PENDING_FAILED); return SHOWN_FAILED;
-	default: pending_succeed(entry, state); return SHOWN;
+	case PENDING_FAILED: pending_settle(entry, state); return SHOWN_FAILED;
+	default: pending_settle(entry, state); return SHOWN;
 	}
 }
 
@@ -117,6 +67,46 @@ enum sight pending_event_slow(struct pending *entry, int fd, bool failed)
 	return sight;
 }
 
+enum sight pending_expose(struct pending *entry)
+{
+	struct hold hold;
+	int errno_before = errno;
+	enum sight sight = SHOWN;
+	hold_begin(&hold);
+	enum pending_state state = pending_claim(entry);
+	switch (state) {
+	case PENDING_FREE: break;
+	case PENDING_CONNECTING:
+	case PENDING_RECONNECTING: pending_abandon(entry, state); break;
+	case PENDING_QUIET:
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
+		pending_fail(entry);
+		sight = SHOWN_FAILED;
+		break;
+	default:
+		sight = state == PENDING_FAILED ? SHOWN_FAILED : SHOWN;
+		pending_settle(entry, state);
+	}
+	hold_end(&hold);
+	errno = errno_before;
+	return sight;
+}
+
+enum sight pending_polled(int fd, bool failed)
+{
+	struct pending *entry = pending_of(fd);
+	/* A duplicate fails with its socket. */
+	if (entry == NULL && failed)
+		entry = pending_duplicate(fd);
+	if (entry == NULL)
+		return SHOWN;
+	enum sight sight = pending_event(entry, fd, failed);
+	if (sight == OUTDATED)
+		return HIDDEN;
+	/* What cannot be found by its number could not be left out of the next wait. */
+	return sight == HIDDEN && pending_of(fd) != entry ? pending_expose(entry) : sight;
+}
+
 bool pending_is_quiet(int fd)
 {
 	struct pending *entry = pending_of(fd);
@@ -125,17 +115,23 @@ bool pending_is_quiet(int fd)
 	enum pending_state state = pending_state(entry);
 	if (state != PENDING_QUIET && state != PENDING_CLAIMED)
 		return false;
-	state = pending_claim(entry);
-	if (state == PENDING_FREE)
-		return false;
-	bool quiet = state == PENDING_QUIET && is_same_socket(entry, fd);
-	if (quiet)
-		adopt(entry);
-	pending_settle(entry, state);
-	return quiet;
+	state = claim_for(entry, fd, pending_claim);
+	if (state == PENDING_QUIET)
+		pending_adopt(entry);
+	if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	return state == PENDING_QUIET;
 }
 
 /* ---- a second connect() --------------------------------------------------------------------------- */
+
+struct pending *pending_met(int fd)
+{
+	struct pending *entry = pending_of(fd);
+	if (entry == NULL && pending_any_failing())
+		entry = pending_duplicate(fd);
+	return entry != NULL && pending_is(entry, fd) ? entry : NULL;
+}
 
 /* For a claimed entry; settles it. True: answered with *error. */
 static bool answer_connect(struct pending *entry, enum pending_state state, int *error)
@@ -150,7 +146,7 @@ bool pending_connect(struct pending *entry, const struct sockaddr *address, int 
 	struct hold hold;
 	bool answered = false, disconnects = address != NULL && address->sa_family == AF_UNSPEC;
 	hold_begin(&hold);
-	enum pending_state state = disconnects ? pending_claim(entry) : claim_driven(entry);
+	enum pending_state state = disconnects ? pending_claim(entry) : pending_claim_driven(entry);
 	if (disconnects && state != PENDING_FREE) {
 		pending_arm(entry);
 		pending_settle(entry, PENDING_FREE);
@@ -164,18 +160,32 @@ bool pending_connect(struct pending *entry, const struct sockaddr *address, int 
 /* The program's own call has taken the error of an attempt from the kernel, by a connect() that reset the
  * socket, or by SO_ERROR. Returns what the program is to see: `pretence` if another attempt follows. The
  * entry is claimed, and settled. */
-static int taken(struct pending *entry, int fd, enum pending_state state, int error, int pretence)
+static int taken(struct pending *entry, int pin, enum pending_state state, int error, int pretence)
 {
 	if (state == PENDING_LEFT) {
-		pending_judge(entry, fd, error);
+		pending_judge(entry, pin, error);
 		pending_settle(entry, PENDING_FREE);
-	} else if (socket_blocking(fd) != NON_BLOCKING || (state == PENDING_CONNECTING && !pending_begin(entry, fd, error))) {
+	} else if (entry->crowded || socket_blocking(pin) != NON_BLOCKING ||
+	           (state == PENDING_CONNECTING && !pending_begin(entry, pin, error))) {
 		pending_abandon(entry, state);
-	} else if (pending_retries(entry, fd, error, pretence != EALREADY)) {
+	} else if (pending_retries(entry, pin, error, pretence != EALREADY)) {
 		return pretence;
 	} else {
 		pending_settle(entry, PENDING_FREE);
 	}
+	return error;
+}
+
+/* The same for the program's descriptor, whatever other threads make of it meanwhile. */
+static int taken_pinned(struct pending *entry, int fd, enum pending_state state, int error, int pretence)
+{
+	int pin = socket_pin(fd, pending_cookie(entry));
+	if (pin < 0 || (pretence != EALREADY && state != PENDING_LEFT && !socket_never_connected(pin)))
+		pending_abandon(entry, state);
+	else
+		error = taken(entry, pin, state, error, pretence);
+	if (pin >= 0)
+		close(pin);
 	return error;
 }
 
@@ -185,13 +195,13 @@ int pending_connected(struct pending *entry, int fd, int error)
 	if (pending_is_under_way(error))
 		return error;
 	hold_begin(&hold);
-	enum pending_state state = pending_claim(entry);
+	enum pending_state state = claim_for(entry, fd, pending_claim);
 	if (state == PENDING_FREE)
 		;
 	else if (error == 0 || error == EISCONN)
 		pending_succeed(entry, state);
 	else if (state == PENDING_CONNECTING || state == PENDING_RECONNECTING || state == PENDING_LEFT)
-		error = taken(entry, fd, state, error, EALREADY);
+		error = taken_pinned(entry, fd, state, error, EALREADY);
 	else
 		pending_settle(entry, state);
 	hold_end(&hold);
@@ -228,90 +238,43 @@ static int answer_no_error(struct pending *entry, int fd, enum pending_state sta
 	return error;
 }
 
-/* For a claimed entry; settles it. */
-static int answer_error(struct pending *entry, int fd, enum pending_state state, int error)
-{
-	if (error == 0 || state == PENDING_QUIET || state == PENDING_FAILED)
-		return answer_no_error(entry, fd, state);
-	if (state != PENDING_LEFT && !socket_untouched(fd)) {
-		pending_abandon(entry, state);
-		return error;
-	}
-	return taken(entry, fd, state, error, 0);
-}
-
 int pending_error(struct pending *entry, int fd, int error)
 {
 	struct hold hold;
+	int errno_before = errno;
 	if (error == 0 && pending_state(entry) == PENDING_CONNECTING)
 		return 0;
 	hold_begin(&hold);
-	enum pending_state state = claim_driven(entry);
-	if (state != PENDING_FREE && !is_same_socket(entry, fd))
-		pending_settle(entry, state);
-	else if (state != PENDING_FREE)
-		error = answer_error(entry, fd, state, error);
+	enum pending_state state = claim_for(entry, fd, pending_claim_driven);
+	if (state == PENDING_FREE)
+		;
+	else if (error == 0 || state == PENDING_QUIET || state == PENDING_FAILED)
+		error = answer_no_error(entry, fd, state);
+	else
+		error = taken_pinned(entry, fd, state, error, 0);
 	hold_end(&hold);
+	errno = errno_before;
 	return error;
 }
 
-/* ---- what nobody asked about any more -------------------------------------------------------------- */
+/* ---- send and recv --------------------------------------------------------------------------------- */
 
-static void tidy_one(struct pending *entry, int fd, short events)
+int pending_io(int fd)
 {
 	struct hold hold;
-	if ((events & (POLLERR | POLLHUP | POLLNVAL)) == 0) {
-		if (events != 0)
-			pending_event(entry, fd, false);
-		return;
-	}
+	int errno_before = errno, error = 0;
+	struct pending *entry = pending_of(fd);
+	if (entry == NULL || pending_state(entry) < PENDING_CLAIMED || pending_state(entry) == PENDING_CONNECTING)
+		return 0;
 	hold_begin(&hold);
-	enum pending_state state = pending_claim(entry);
-	if (state == PENDING_LEFT && entry->tidied) {
-		/* The program has learned of it by an error of send or recv, or gave up: most likely it was the
-		 * error of the attempt before. */
-		if (entry->op.progress.attempt > 1)
-			pending_judge(entry, fd, entry->error);
-		pending_settle(entry, PENDING_FREE);
-	} else if (state != PENDING_FREE) {
-		entry->tidied = true;
-		pending_settle(entry, state == PENDING_QUIET || is_same_socket(entry, fd) ? state : PENDING_FREE);
-	}
+	enum pending_state state = claim_for(entry, fd, pending_claim_driven);
+	if (state == PENDING_QUIET)
+		error = EAGAIN;
+	if (state == PENDING_FAILED)
+		error = entry->error;
+	if (state != PENDING_FREE)
+		pending_settle(entry, state == PENDING_FAILED ? PENDING_FREE : state);
 	hold_end(&hold);
-}
-
-static void tidy_all(void)
-{
-	enum { BATCH = 64 };
-	struct pollfd polled[BATCH];
-	struct pending *entries[BATCH], *entry;
-	uint32_t index = 0;
-	nfds_t count;
-	do {
-		count = 0;
-		while (count < BATCH && (entry = pending_each(&index)) != NULL) {
-			if (pending_state(entry) == PENDING_QUIET)
-				continue;
-			entries[count] = entry;
-			polled[count++] = (struct pollfd){.fd = atomic_load_explicit(&entry->fd, memory_order_relaxed), .events = POLLOUT};
-		}
-		if (count == 0 || real_poll()(polled, count, 0) <= 0)
-			continue;
-		for (nfds_t i = 0; i < count; i++)
-			tidy_one(entries[i], polled[i].fd, polled[i].revents);
-	} while (count == BATCH);
-}
-
-void pending_tidy(uint64_t mark)
-{
-	/* A second, or what the processor's counter makes of it: some tenths to half a minute. */
-	enum { PERIOD = 1 << 30 };
-	static _Atomic(uint64_t) last;
-	uint64_t before = atomic_load_explicit(&last, memory_order_relaxed);
-	if (before != 0 && mark - before < PERIOD)
-		return;
-	int errno_before = errno;
-	if (atomic_compare_exchange_strong_explicit(&last, &before, mark, memory_order_relaxed, memory_order_relaxed) && before != 0)
-		tidy_all();
 	errno = errno_before;
+	return error;
 }

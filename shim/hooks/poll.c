@@ -25,14 +25,15 @@ static void settle_one(struct pollfd *polled)
 {
 	bool failed = (polled->revents & (POLLERR | POLLHUP)) != 0;
 	struct pending *entry = pending_of(polled->fd);
-	if (__builtin_expect(entry == NULL && failed, 0))
-		entry = pending_duplicate(polled->fd);
-	if (entry == NULL)
+	if (__builtin_expect(!failed && (entry == NULL || pending_state(entry) == PENDING_CONNECTING), 1)) {
+		if (entry != NULL)
+			pending_forget(entry);
 		return;
-	switch (pending_event(entry, polled->fd, failed)) {
-	case SHOWN: break;
+	}
+	switch (pending_polled(polled->fd, failed)) {
 	case HIDDEN: polled->revents = 0; break;
 	case SHOWN_FAILED: polled->revents |= (short)(POLLERR | (polled->events & REPORTED)); break;
+	default: break;
 	}
 }
 
@@ -82,7 +83,9 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 {
 	struct polling *polling = (struct polling *)wait;
 	size_t size = polling->count * sizeof *polling->fds;
-	struct pollfd *copy = polling->fds != NULL ? wait_scratch(polling->own, sizeof polling->own, size) : NULL;
+	if (real_poll()(polling->fds, polling->count, 0) < 0) /* a bad pointer, or more than RLIMIT_NOFILE: the kernel says so */
+		return -1;
+	struct pollfd *copy = wait_scratch(polling->own, sizeof polling->own, size);
 	int result = copy != NULL && leave_out(polling, copy) ? poll_copy(polling, copy, left, mask)
 	                                                      : real_ppoll()(polling->fds, polling->count, left, mask);
 	int error = errno;
@@ -100,41 +103,49 @@ static __attribute__((noinline)) int poll_on(struct pollfd *fds, nfds_t count, u
 	return wait_on(&polling.wait);
 }
 
-/* The kernel's own answer; what is left of it when failures are hidden. */
-static int settle_first(struct pollfd *fds, nfds_t count, int result, uint64_t start)
+/* A first call has returned `result`; waits on if all of it is hidden. */
+static int go_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask, int result)
 {
 	int shown = result > 0 ? settle_all(fds, count, result) : result;
 	if (pending_any())
 		pending_tidy(start);
-	return shown;
+	if (shown != 0 || result == 0)
+		return shown;
+	return poll_on(fds, count, start, span_ns, mask);
 }
 
 static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	uint64_t start = clock_mark();
-	if (thread_held)
-		return real_poll()(fds, count, timeout_ms);
-	if (!pending_any_quiet()) {
-		int result = real_poll()(fds, count, timeout_ms);
-		int shown = settle_first(fds, count, result, start);
-		if (shown != 0 || result == 0)
-			return shown;
-	}
-	return poll_on(fds, count, start, wait_span_ms(timeout_ms), NULL);
+	if (!thread_held && pending_any_quiet())
+		return poll_on(fds, count, start, wait_span_ms(timeout_ms), NULL);
+	int result = real_poll()(fds, count, timeout_ms);
+	return thread_held ? result : go_on(fds, count, start, wait_span_ms(timeout_ms), NULL, result);
 }
 
 static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	uint64_t start = clock_mark();
+	if (!thread_held && pending_any_quiet() && wait_span_valid(timeout))
+		return poll_on(fds, count, start, wait_span(timeout), mask);
+	int result = real_ppoll()(fds, count, timeout, mask);
+	return thread_held ? result : go_on(fds, count, start, wait_span(timeout), mask, result);
+}
+
+/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
+ * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
+static __attribute__((noinline)) int late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
+{
 	if (thread_held)
-		return real_ppoll()(fds, count, timeout, mask);
-	if (!pending_any_quiet()) {
-		int result = real_ppoll()(fds, count, timeout, mask);
-		int shown = settle_first(fds, count, result, start);
-		if (shown != 0 || result == 0)
-			return shown;
+		return result;
+	if (endless)
+		return go_on(fds, count, clock_mark(), WAIT_FOR_EVER, mask, result);
+	for (nfds_t i = 0; i < count; i++) {
+		struct pending *entry = fds[i].revents != 0 ? pending_of(fds[i].fd) : NULL;
+		if (entry != NULL && pending_expose(entry) == SHOWN_FAILED)
+			fds[i].revents |= POLLERR;
 	}
-	return poll_on(fds, count, start, wait_span(timeout), mask);
+	return result;
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
@@ -149,14 +160,16 @@ EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	if (pending_any())
 		return shim_poll(fds, count, timeout_ms);
-	return real_poll()(fds, count, timeout_ms);
+	int result = real_poll()(fds, count, timeout_ms);
+	return result > 0 && pending_any() ? late(fds, count, timeout_ms < 0, NULL, result) : result;
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	if (pending_any())
 		return shim_ppoll(fds, count, timeout, mask);
-	return real_ppoll()(fds, count, timeout, mask);
+	int result = real_ppoll()(fds, count, timeout, mask);
+	return result > 0 && pending_any() ? late(fds, count, timeout == NULL, mask, result) : result;
 }
 
 /* The array has room for fewer descriptors than are asked for: glibc ends the program, and says so. */

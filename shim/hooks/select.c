@@ -12,21 +12,25 @@
 
 /* ---- tier 2: ours --------------------------------------------------------------------------------- */
 
-enum { SETS = 3, WORD_BITS = 8 * sizeof(unsigned long), OWN_WORDS = SETS * FD_SETSIZE / WORD_BITS };
+enum { SETS = 3, WORD_BITS = 8 * sizeof(unsigned long), OWN_WORDS = 2 * SETS * FD_SETSIZE / WORD_BITS };
 
 enum which { READING, WRITING, EXCEPTIONS };
 
+/* The kernel works on copies of its own, one for each argument: a program may give one set twice (perl does),
+ * or a set that ends where its highest possible descriptor does. */
 struct selecting {
 	struct wait wait; /* first */
 	int count;
-	unsigned long *sets[SETS];  /* the program's; NULL where it gave none */
-	unsigned long *asked[SETS]; /* what it asked for: the call overwrites its sets */
+	size_t words;
+	unsigned long *asked[SETS]; /* what the program asked for; NULL where it gave no set */
+	unsigned long *sets[SETS];  /* ... and what the call makes of it */
 	unsigned long own[OWN_WORDS];
 };
 
-static size_t words_of(int count) { return ((size_t)count + WORD_BITS - 1) / WORD_BITS; }
-
-static bool has(const unsigned long *set, int fd) { return set != NULL && (set[fd / (int)WORD_BITS] >> (fd % (int)WORD_BITS) & 1) != 0; }
+static bool has(const unsigned long *set, int fd)
+{
+	return set != NULL && (set[fd / (int)WORD_BITS] >> (fd % (int)WORD_BITS) & 1) != 0;
+}
 
 static int take(unsigned long *set, int fd)
 {
@@ -36,6 +40,11 @@ static int take(unsigned long *set, int fd)
 	return had;
 }
 
+static int take_from_all(unsigned long *const sets[SETS], int fd)
+{
+	return take(sets[READING], fd) + take(sets[WRITING], fd) + take(sets[EXCEPTIONS], fd);
+}
+
 /* The descriptors in any of the sets, word by word: nearly all words are empty. */
 static unsigned long any_of(unsigned long *const sets[SETS], size_t word)
 {
@@ -43,6 +52,13 @@ static unsigned long any_of(unsigned long *const sets[SETS], size_t word)
 	for (int i = 0; i < SETS; i++)
 		bits |= sets[i] != NULL ? sets[i][word] : 0;
 	return bits;
+}
+
+static void copy_sets(unsigned long *const to[SETS], unsigned long *const from[SETS], size_t words)
+{
+	for (int i = 0; i < SETS; i++)
+		if (to[i] != NULL)
+			memcpy(to[i], from[i], words * sizeof *to[i]);
 }
 
 static bool has_failed(int fd)
@@ -55,82 +71,66 @@ static bool has_failed(int fd)
  * socket is readable and writable, and select does not tell why. */
 static int hidden_of(struct selecting *selecting, int fd)
 {
-	struct pending *entry = pending_of(fd);
-	if (entry == NULL && !has(selecting->sets[WRITING], fd))
+	/* A duplicate of a socket that has failed before is found by the socket. */
+	if (pending_of(fd) == NULL && !(pending_any_failing() && has(selecting->sets[WRITING], fd)))
 		return 0;
-	/* Writable, or failed; then it may be a duplicate of a pending socket. */
-	bool failed = has_failed(fd);
-	if (entry == NULL && failed)
-		entry = pending_duplicate(fd);
-	if (entry == NULL || pending_event(entry, fd, failed) != HIDDEN)
-		return 0;
-	int hidden = 0;
-	for (int i = 0; i < SETS; i++)
-		hidden += take(selecting->sets[i], fd);
-	return hidden;
+	return pending_polled(fd, has_failed(fd)) == HIDDEN ? take_from_all(selecting->sets, fd) : 0;
 }
 
 static int settle(struct wait *wait, int result)
 {
 	struct selecting *selecting = (struct selecting *)wait;
-	int shown = result;
-	for (size_t word = 0; word < words_of(selecting->count); word++) {
-		unsigned long bits = any_of(selecting->sets, word);
-		for (; bits != 0; bits &= bits - 1)
-			shown -= hidden_of(selecting, (int)word * (int)WORD_BITS + __builtin_ctzl(bits));
-	}
-	return shown;
+	for (size_t word = 0; word < selecting->words; word++)
+		for (unsigned long bits = any_of(selecting->sets, word); bits != 0; bits &= bits - 1)
+			result -= hidden_of(selecting, (int)word * (int)WORD_BITS + __builtin_ctzl(bits));
+	return result;
 }
 
 static void leave_out_quiet(struct selecting *selecting)
 {
-	for (size_t word = 0; word < words_of(selecting->count); word++)
+	for (size_t word = 0; word < selecting->words; word++)
 		for (unsigned long bits = any_of(selecting->asked, word); bits != 0; bits &= bits - 1) {
 			int fd = (int)word * (int)WORD_BITS + __builtin_ctzl(bits);
-			if (!pending_is_quiet(fd))
-				continue;
-			for (int i = 0; i < SETS; i++)
-				if (selecting->sets[i] != NULL)
-					take(selecting->sets[i], fd);
+			if (pending_is_quiet(fd))
+				take_from_all(selecting->sets, fd);
 		}
 }
 
-static void copy_sets(unsigned long *const to[SETS], unsigned long *const from[SETS], int count)
-{
-	for (int i = 0; i < SETS; i++)
-		if (to[i] != NULL)
-			memcpy(to[i], from[i], words_of(count) * sizeof *to[i]);
-}
+static fd_set *set_of(const struct selecting *selecting, enum which which) { return (fd_set *)selecting->sets[which]; }
 
 static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
 {
 	struct selecting *selecting = (struct selecting *)wait;
-	copy_sets(selecting->sets, selecting->asked, selecting->count);
+	copy_sets(selecting->sets, selecting->asked, selecting->words);
 	leave_out_quiet(selecting);
-	int result = real_pselect()(selecting->count, (fd_set *)selecting->sets[READING], (fd_set *)selecting->sets[WRITING],
-	                            (fd_set *)selecting->sets[EXCEPTIONS], left, mask);
-	if (result < 0) {
-		int error = errno;
-		copy_sets(selecting->sets, selecting->asked, selecting->count); /* a failed call leaves them alone */
-		errno = error;
-	}
-	return result;
+	return real_pselect()(selecting->count, set_of(selecting, READING), set_of(selecting, WRITING),
+	                      set_of(selecting, EXCEPTIONS), left, mask);
 }
 
-/* The first call: the program's own. `timeout` is select's, `limit` and `mask` pselect's. */
-static int first(struct selecting *selecting, struct timeval *timeout, const struct timespec *limit, const sigset_t *mask, bool is_pselect)
+/* select's arguments and pselect's: `timeout` is the one's, `limit` and `mask` the other's. */
+struct call {
+	int count;
+	unsigned long *sets[SETS];
+	struct timeval *timeout;
+	const struct timespec *limit;
+	const sigset_t *mask;
+	bool is_pselect;
+};
+
+static int first(const struct call *call, unsigned long *const sets[SETS])
 {
-	fd_set *reading = (fd_set *)selecting->sets[READING], *writing = (fd_set *)selecting->sets[WRITING];
-	fd_set *exceptions = (fd_set *)selecting->sets[EXCEPTIONS];
-	return is_pselect ? real_pselect()(selecting->count, reading, writing, exceptions, limit, mask)
-	                  : real_select()(selecting->count, reading, writing, exceptions, timeout);
+	fd_set *reading = (fd_set *)sets[READING], *writing = (fd_set *)sets[WRITING], *exceptions = (fd_set *)sets[EXCEPTIONS];
+	return call->is_pselect ? real_pselect()(call->count, reading, writing, exceptions, call->limit, call->mask)
+	                        : real_select()(call->count, reading, writing, exceptions, call->timeout);
 }
 
-static int64_t span_of(const struct timeval *timeout)
+static int64_t span_of(const struct call *call)
 {
-	if (timeout == NULL)
+	if (call->is_pselect)
+		return wait_span(call->limit);
+	if (call->timeout == NULL)
 		return WAIT_FOR_EVER;
-	return wait_span(&(struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_usec * 1000});
+	return wait_span(&(struct timespec){.tv_sec = call->timeout->tv_sec, .tv_nsec = call->timeout->tv_usec * 1000});
 }
 
 /* Linux's select tells how much of the time-out was left (select(2)). */
@@ -142,10 +142,10 @@ static void update_timeout(struct timeval *timeout, const struct wait *wait)
 	*timeout = (struct timeval){.tv_sec = left_ns / NS_PER_S, .tv_usec = left_ns % NS_PER_S / 1000};
 }
 
-static int run(struct selecting *selecting, struct timeval *timeout, const struct timespec *limit, bool is_pselect)
+static int run(struct selecting *selecting, const struct call *call)
 {
 	if (!pending_any_quiet()) {
-		int result = first(selecting, timeout, limit, selecting->wait.mask, is_pselect);
+		int result = first(call, selecting->sets);
 		int shown = result > 0 ? settle(&selecting->wait, result) : result;
 		if (pending_any())
 			pending_tidy(selecting->wait.start);
@@ -153,38 +153,55 @@ static int run(struct selecting *selecting, struct timeval *timeout, const struc
 			return shown;
 	}
 	int result = wait_on(&selecting->wait);
-	update_timeout(timeout, &selecting->wait);
+	update_timeout(call->timeout, &selecting->wait);
 	return result;
 }
 
-/* Keeps what the program asked for. */
-static void keep_asked(struct selecting *selecting, unsigned long *room)
+/* How many descriptors the kernel looks at: no more than its table has room for (core_sys_select in
+ * fs/select.c), whatever it is told. */
+static int count_of(int count)
 {
-	size_t words = words_of(selecting->count);
-	for (int i = 0; i < SETS; i++)
-		selecting->asked[i] = selecting->sets[i] != NULL ? room + (size_t)i * words : NULL;
-	copy_sets(selecting->asked, selecting->sets, selecting->count);
+	return count > FD_SETSIZE && count > descriptor_table_size() ? descriptor_table_size() : count;
 }
 
-static __attribute__((noinline)) int shim_select(int count, fd_set *const sets[SETS], struct timeval *timeout,
-                                                 const struct timespec *limit, const sigset_t *mask, bool is_pselect)
+static __attribute__((noinline)) int shim_select(const struct call *call)
 {
 	struct selecting selecting = {
-		.wait = {.start = clock_mark(), .span_ns = is_pselect ? wait_span(limit) : span_of(timeout), .mask = mask,
-		         .once = once, .settle = settle},
-		.count = count,
-		.sets = {(unsigned long *)sets[READING], (unsigned long *)sets[WRITING], (unsigned long *)sets[EXCEPTIONS]},
+		.wait = {.start = clock_mark(), .span_ns = span_of(call), .mask = call->mask, .once = once, .settle = settle},
+		.count = call->count,
 	};
-	size_t size = count > 0 ? SETS * words_of(count) * sizeof(unsigned long) : 0;
-	unsigned long *room = size > 0 ? wait_scratch(selecting.own, sizeof selecting.own, size) : NULL;
-	if (room == NULL || thread_held)
-		return first(&selecting, timeout, limit, mask, is_pselect);
-	keep_asked(&selecting, room);
-	int result = run(&selecting, timeout, limit, is_pselect);
-	int error = errno;
+	int count = count_of(call->count);
+	selecting.words = count > 0 ? ((size_t)count + WORD_BITS - 1) / WORD_BITS : 0;
+	size_t size = 2 * SETS * selecting.words * sizeof(unsigned long);
+	unsigned long *room = size > 0 && !thread_held ? wait_scratch(selecting.own, sizeof selecting.own, size) : NULL;
+	if (room == NULL)
+		return first(call, call->sets);
+	for (int i = 0; i < SETS; i++) {
+		selecting.asked[i] = call->sets[i] != NULL ? room + 2 * (size_t)i * selecting.words : NULL;
+		selecting.sets[i] = call->sets[i] != NULL ? selecting.asked[i] + selecting.words : NULL;
+	}
+	copy_sets(selecting.asked, call->sets, selecting.words);
+	copy_sets(selecting.sets, call->sets, selecting.words);
+	int result = run(&selecting, call), error = errno;
+	if (result >= 0) /* in the kernel's order */
+		copy_sets(call->sets, selecting.sets, selecting.words);
 	wait_scratch_end(room, selecting.own, size);
 	errno = error;
 	return result;
+}
+
+/* A connect of another thread's came up while a wait went on that had begun with none: what it shows of a
+ * pending socket stands. */
+static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, fd_set *writing, fd_set *exceptions)
+{
+	unsigned long *const sets[SETS] = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions};
+	size_t words = ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS;
+	for (size_t word = 0; word < words && !thread_held; word++)
+		for (unsigned long bits = any_of(sets, word); bits != 0; bits &= bits - 1) {
+			struct pending *entry = pending_of((int)word * (int)WORD_BITS + __builtin_ctzl(bits));
+			if (entry != NULL)
+				pending_expose(entry);
+		}
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
@@ -194,14 +211,20 @@ static __attribute__((noinline)) int shim_select(int count, fd_set *const sets[S
 EXPORT int select(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout)
 {
 	if (pending_any())
-		return shim_select(count, (fd_set *[]){reading, writing, exceptions}, timeout, NULL, NULL, false);
-	return real_select()(count, reading, writing, exceptions, timeout);
+		return shim_select(&(struct call){.count = count, .sets = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions}, .timeout = timeout});
+	int result = real_select()(count, reading, writing, exceptions, timeout);
+	if (result > 0 && pending_any())
+		shown_anyway(count, reading, writing, exceptions);
+	return result;
 }
 
 EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout,
                    const sigset_t *mask)
 {
 	if (pending_any())
-		return shim_select(count, (fd_set *[]){reading, writing, exceptions}, NULL, timeout, mask, true);
-	return real_pselect()(count, reading, writing, exceptions, timeout, mask);
+		return shim_select(&(struct call){.count = count, .sets = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions}, .limit = timeout, .mask = mask, .is_pselect = true});
+	int result = real_pselect()(count, reading, writing, exceptions, timeout, mask);
+	if (result > 0 && pending_any())
+		shown_anyway(count, reading, writing, exceptions);
+	return result;
 }

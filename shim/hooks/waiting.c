@@ -8,6 +8,11 @@
 
 int64_t wait_span_ms(int timeout_ms) { return timeout_ms < 0 ? WAIT_FOR_EVER : timeout_ms * NS_PER_MS; }
 
+bool wait_span_valid(const struct timespec *timeout)
+{
+	return timeout == NULL || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < NS_PER_S);
+}
+
 int64_t wait_span(const struct timespec *timeout)
 {
 	int64_t span_ns;

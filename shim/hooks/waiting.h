@@ -9,6 +9,7 @@
 #define RETRYSHIM_HOOKS_WAITING_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -32,6 +33,9 @@ int wait_on(struct wait *wait);
 /* Spans of the program's arguments; WAIT_FOR_EVER for NULL and negative milliseconds. */
 int64_t wait_span_ms(int timeout_ms);
 int64_t wait_span(const struct timespec *timeout);
+
+/* False for what the kernel refuses. */
+bool wait_span_valid(const struct timespec *timeout);
 
 /* What is left of a wait's span. */
 int64_t wait_left_ns(const struct wait *wait);

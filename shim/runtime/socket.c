@@ -1,9 +1,12 @@
-/* What a socket says about itself. */
+/* What a socket says about itself, and how many descriptors there may be. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <limits.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -78,7 +81,7 @@ bool socket_is_connected(int socket)
 	return getpeername(socket, (struct sockaddr *)&peer, &length) == 0;
 }
 
-bool socket_untouched(int socket)
+bool socket_never_connected(int socket)
 {
 	struct tcp_info info = {0};
 	socklen_t size = sizeof info;
@@ -87,5 +90,20 @@ bool socket_untouched(int socket)
 	/* Kernels before 4.6 do not count segments of data. */
 	if (size < offsetof(struct tcp_info, tcpi_data_segs_out) + sizeof info.tcpi_data_segs_out)
 		return false;
-	return info.tcpi_data_segs_out == 0 && info.tcpi_bytes_received == 0 && info.tcpi_notsent_bytes == 0;
+	/* The handshake's own SYN counts as acknowledged: 0 means that it was never answered. */
+	return info.tcpi_bytes_acked == 0 && info.tcpi_data_segs_out == 0 && info.tcpi_bytes_received == 0 &&
+	       info.tcpi_notsent_bytes == 0;
+}
+
+int descriptor_table_size(void)
+{
+	char text[1024];
+	int file = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
+	if (file >= 0)
+		close(file);
+	text[got > 0 ? got : 0] = '\0';
+	const char *field = strstr(text, "\nFDSize:\t");
+	long size = field != NULL ? strtol(field + 9, NULL, 10) : 0;
+	return size > 0 && size < INT_MAX ? (int)size : FD_SETSIZE;
 }

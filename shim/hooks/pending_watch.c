@@ -1,0 +1,217 @@
+/* The registrations of pending sockets in epoll sets.
+ *
+ * During its backoff a socket is closed for the kernel and reports POLLOUT | POLLHUP without end, whatever
+ * events are asked for. So its registrations are muted: modified to EPOLLET | EPOLLONESHOT without
+ * events, each fires once more with EPOLLHUP, which is swallowed, and is silent from then on. They stay
+ * in their sets: a program that modifies or deletes one behind our back (libuv does, through io_uring)
+ * is answered by the kernel, and the event that is swallowed wakes another thread that waits on the
+ * set, which then knows when to connect again. EPOLLEXCLUSIVE cannot be modified; those are taken out.
+ *
+ * A registration is named by a descriptor's number, so each is touched only while that number is still the
+ * entry's socket; a program's epoll_ctl on a number that we are at work on waits for our claim.
+ */
+#include <errno.h>
+
+#include "hooks/pending.h"
+
+#define RELAXED memory_order_relaxed
+
+enum { MUTE = EPOLLET | EPOLLONESHOT };
+
+bool pending_is_muted_form(uint32_t events)
+{
+	return (events & ~(uint32_t)(EPOLLERR | EPOLLHUP)) == (uint32_t)MUTE; /* fired, the last two are gone */
+}
+
+/* ---- muting and arming ---------------------------------------------------------------------------- */
+
+/* Asks the kernel about a registration; 0 or the errno. */
+static int control(const struct pending *entry, const struct watch *watch, int operation, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.u64 = atomic_load_explicit(&watch->data, RELAXED)};
+	int epoll = atomic_load_explicit(&watch->epoll, RELAXED) - 1, fd = atomic_load_explicit(&watch->fd, RELAXED);
+	if (!pending_is(entry, fd))
+		return ENOENT; /* the number is another's, and so is what is registered under it */
+	return real_epoll_ctl()(epoll, operation, fd, &event) == 0 ? 0 : errno;
+}
+
+void pending_mute_watch(struct pending *entry, struct watch *watch)
+{
+	bool exclusive = (atomic_load_explicit(&watch->events, RELAXED) & EPOLLEXCLUSIVE) != 0;
+	if (atomic_load_explicit(&watch->muted, RELAXED) == DEPARTED)
+		return;
+	if (control(entry, watch, exclusive ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, (uint32_t)MUTE) == 0)
+		atomic_store_explicit(&watch->muted, exclusive ? DEPARTED : MUTED, RELAXED);
+	else
+		atomic_store_explicit(&watch->epoll, 0, RELAXED); /* no longer registered */
+}
+
+void pending_mute(struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (atomic_load_explicit(&entry->watches[i].epoll, RELAXED) != 0)
+			pending_mute_watch(entry, &entry->watches[i]);
+}
+
+void pending_arm(struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++) {
+		struct watch *watch = &entry->watches[i];
+		int muted = atomic_load_explicit(&watch->muted, RELAXED);
+		if (atomic_load_explicit(&watch->epoll, RELAXED) == 0 || muted == ARMED)
+			continue;
+		atomic_store_explicit(&watch->muted, ARMED, RELAXED);
+		if (control(entry, watch, muted == DEPARTED ? EPOLL_CTL_ADD : EPOLL_CTL_MOD,
+		            atomic_load_explicit(&watch->events, RELAXED)) != 0)
+			atomic_store_explicit(&watch->epoll, 0, RELAXED);
+	}
+}
+
+/* ---- what is registered --------------------------------------------------------------------------- */
+
+static bool in_set(const struct watch *watch, int epoll) { return atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1; }
+
+bool pending_is_watched(const struct pending *entry, int epoll)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (in_set(&entry->watches[i], epoll))
+			return true;
+	return false;
+}
+
+struct watch *pending_watch(struct pending *entry, int epoll, int fd)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (in_set(&entry->watches[i], epoll) && atomic_load_explicit(&entry->watches[i].fd, RELAXED) == fd)
+			return &entry->watches[i];
+	return NULL;
+}
+
+static struct watch *free_watch(struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (atomic_load_explicit(&entry->watches[i].epoll, RELAXED) == 0)
+			return &entry->watches[i];
+	return NULL;
+}
+
+struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it, enum muted muted)
+{
+	struct watch *watch = pending_watch(entry, epoll, it->fd);
+	if (watch == NULL && (watch = free_watch(entry)) == NULL)
+		return NULL;
+	atomic_store_explicit(&watch->fd, it->fd, RELAXED);
+	atomic_store_explicit(&watch->events, it->events, RELAXED);
+	atomic_store_explicit(&watch->data, it->data, RELAXED);
+	atomic_store_explicit(&watch->muted, (int)muted, RELAXED);
+	atomic_store_explicit(&watch->epoll, epoll + 1, RELAXED);
+	pending_watch_changed(entry, watch);
+	return watch;
+}
+
+static void forget(struct pending *entry, int epoll, int fd)
+{
+	struct watch *watch = pending_watch(entry, epoll, fd);
+	if (watch != NULL)
+		atomic_store_explicit(&watch->epoll, 0, RELAXED);
+}
+
+/* ---- following the program ------------------------------------------------------------------------ */
+
+static struct epoll_registration registration(int fd, const struct epoll_event *event)
+{
+	return (struct epoll_registration){.fd = fd, .events = event->events, .data = event->data.u64};
+}
+
+/* While a socket is not quiet the kernel has answered, and we take note. */
+static void follow(struct pending *entry, int epoll, int operation, int fd, const struct epoll_event *event)
+{
+	if (operation == EPOLL_CTL_DEL) {
+		forget(entry, epoll, fd);
+		return;
+	}
+	struct epoll_registration it = registration(fd, event);
+	if (pending_note(entry, epoll, &it, ARMED) == NULL)
+		atomic_store_explicit(&entry->crowded, true, RELAXED);
+}
+
+/* What the kernel would say of an EPOLLEXCLUSIVE registration that we have taken out. */
+static int answer_departed(struct watch *watch, int operation)
+{
+	switch (operation) {
+	case EPOLL_CTL_ADD: return EEXIST;
+	case EPOLL_CTL_DEL: atomic_store_explicit(&watch->epoll, 0, RELAXED); return 0;
+	default: return EINVAL;
+	}
+}
+
+/* The kernel reads the event before it looks at the descriptor, and answers a bad pointer where we would
+ * crash (do_epoll_ctl in fs/eventpoll.c). */
+static bool is_readable(int epoll, int operation, struct epoll_event *event)
+{
+	return real_epoll_ctl()(epoll, operation, -1, event) == 0 || errno != EFAULT;
+}
+
+/* A quiet socket: what the program asks for is kept, and the kernel gets its muted form. 0 or the errno. */
+static int control_quiet(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+{
+	struct watch *watch = pending_watch(entry, epoll, fd);
+	if (watch != NULL && atomic_load_explicit(&watch->muted, RELAXED) == DEPARTED)
+		return answer_departed(watch, operation);
+	if (operation == EPOLL_CTL_DEL) {
+		if (real_epoll_ctl()(epoll, operation, fd, event) != 0)
+			return errno;
+		forget(entry, epoll, fd);
+		return 0;
+	}
+	if (!is_readable(epoll, operation, event))
+		return EFAULT;
+	/* Exclusive ones are checked by the kernel as they are, and taken out again. */
+	bool exclusive = (event->events & EPOLLEXCLUSIVE) != 0;
+	struct epoll_event asked = {.events = exclusive ? event->events : (uint32_t)MUTE, .data = event->data};
+	if (real_epoll_ctl()(epoll, operation, fd, &asked) != 0)
+		return errno;
+	struct epoll_registration it = registration(fd, event);
+	watch = pending_note(entry, epoll, &it, exclusive ? ARMED : MUTED);
+	if (watch != NULL && exclusive)
+		pending_mute_watch(entry, watch);
+	return 0;
+}
+
+/* The same, if the entry is quiet and the descriptor's. True: answered with *error. */
+static bool answer_quiet(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event, int *error)
+{
+	enum pending_state state = pending_claim(entry);
+	if (state == PENDING_FREE)
+		return false;
+	bool answered = state == PENDING_QUIET && pending_is(entry, fd);
+	if (answered && operation == EPOLL_CTL_ADD && free_watch(entry) == NULL) {
+		/* No room to keep what it asks for: the retries end, and the kernel speaks for itself. */
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
+		pending_fail(entry);
+		return false;
+	}
+	if (answered)
+		*error = control_quiet(entry, epoll, operation, fd, event);
+	pending_settle(entry, state);
+	return answered;
+}
+
+int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+{
+	int errno_before = errno, error = 0;
+	enum pending_state state = pending_state(entry);
+	if (state == PENDING_QUIET || state == PENDING_CLAIMED) {
+		struct hold hold;
+		hold_begin(&hold);
+		bool answered = answer_quiet(entry, epoll, operation, fd, event, &error);
+		hold_end(&hold);
+		errno = error != 0 ? error : errno_before;
+		if (answered)
+			return error != 0 ? -1 : 0;
+	}
+	int result = real_epoll_ctl()(epoll, operation, fd, event);
+	if (result == 0 && pending_state(entry) > PENDING_CLAIMED)
+		follow(entry, epoll, operation, fd, event);
+	return result;
+}
