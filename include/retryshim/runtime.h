@@ -118,10 +118,19 @@ bool socket_is_bound(int socket);
 
 bool socket_is_connected(int socket);
 
-/* True if nobody has answered since the last connect, and nothing was sent or waits to be (TCP_INFO). A
- * connection that was made and then reset looks like a failed connect otherwise, and the program may know that
- * it was made. */
-bool socket_never_connected(int socket);
+/* What has become of a socket since its last connect (TCP_INFO). A connection that was made and then reset
+ * looks like a failed connect otherwise. */
+enum socket_use {
+	SOCKET_UNANSWERED, /* nobody has answered */
+	SOCKET_ANSWERED,   /* it was made, and no byte has gone out or come in, nor waits to be sent */
+	SOCKET_USED,       /* or not known */
+};
+enum socket_use socket_use(int socket);
+
+/* What ICMP says of an attempt stays in the socket's error queue, and makes every poll say POLLERR, also when
+ * a later attempt has connected (tcp_poll in net/ipv4/tcp.c). Takes it out, unless the program has
+ * asked for it (IP_RECVERR in ip(7)). */
+void socket_drain_errors(int socket);
 
 /* How many descriptors this process' table has room for just now; FD_SETSIZE where /proc does not tell. */
 int descriptor_table_size(void);

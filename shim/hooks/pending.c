@@ -78,6 +78,7 @@ static __attribute__((noinline)) void clear_extra(struct pending *entry)
 	entry->failing = false;
 	entry->lost_ns = 0;
 	atomic_store_explicit(&entry->crowded, false, RELAXED);
+	atomic_store_explicit(&entry->blind, false, RELAXED);
 	atomic_store_explicit(&entry->inode, 0, RELAXED);
 	atomic_store_explicit(&entry->extra, false, RELAXED);
 }
@@ -349,23 +350,29 @@ static struct watch *watch_in(struct pending *entry, int epoll, uint64_t data)
 	return NULL;
 }
 
+static bool is_armed(const struct watch *watch) { return atomic_load_explicit(&watch->muted, RELAXED) == ARMED; }
+
+/* Two sockets may share their data: one that is not muted is more likely to have sent an event. */
 struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
 {
-	struct watch *watch;
-	/* Most programs put the descriptor there. */
-	if ((*entry = pending_of((int)(uint32_t)data)) != NULL && (watch = watch_in(*entry, epoll, data)) != NULL)
-		return watch;
+	struct watch *watch = NULL;
 	uint32_t end = atomic_load_explicit(&used, RELAXED);
 	bool all = atomic_load_explicit(&has_further_watches, RELAXED);
-	for (uint32_t i = 0; i < end; i++) {
+	/* Most programs put the descriptor there. */
+	if ((*entry = pending_of((int)(uint32_t)data)) != NULL)
+		watch = watch_in(*entry, epoll, data);
+	for (uint32_t i = 0; i < end && (watch == NULL || !is_armed(watch)); i++) {
 		if (!all && atomic_load_explicit(&datas[i], RELAXED) != data)
 			continue;
+		struct watch *found = watch_in(&pending_table[i], epoll, data);
+		if (found == NULL || (watch != NULL && !is_armed(found)))
+			continue;
+		watch = found;
 		*entry = &pending_table[i];
-		if ((watch = watch_in(*entry, epoll, data)) != NULL)
-			return watch;
 	}
-	*entry = NULL;
-	return NULL;
+	if (watch == NULL)
+		*entry = NULL;
+	return watch;
 }
 
 void pending_watch_changed(struct pending *entry, struct watch *watch)

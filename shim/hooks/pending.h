@@ -66,9 +66,8 @@ struct watch {
 
 enum muted {
 	ARMED,
-	MUTED,    /* EPOLLET | EPOLLONESHOT and no events: fires once more, with EPOLLHUP */
-	SILENT,   /* ... and has fired: never again */
-	DEPARTED, /* taken out: EPOLLEXCLUSIVE cannot be modified */
+	MUTED,  /* EPOLLET | EPOLLONESHOT and no events: fires once more, with EPOLLHUP */
+	SILENT, /* ... and has fired: never again */
 };
 
 struct pending {
@@ -77,6 +76,8 @@ struct pending {
 	_Atomic(bool) extra;    /* there have been more numbers, watches or searches: to be cleared */
 	bool failing;           /* counted in pending_failing_count */
 	_Atomic(bool) crowded;  /* in more epoll sets than we can mute */
+	_Atomic(bool) blind;    /* in epoll sets by doors that we do not see */
+	_Atomic(int) fruitless; /* searches for what it became in its sets, in this backoff */
 	uint64_t start;         /* clock_mark() of the first attempt */
 	socklen_t length;
 	union {
@@ -206,6 +207,10 @@ void pending_succeed(struct pending *entry, enum pending_state state);
 void pending_abandon(struct pending *entry, enum pending_state state);
 void pending_fail(struct pending *entry);
 
+/* True if the program expects a connection in the making, and nothing has been sent on it. `seen`: it may have
+ * seen it made. */
+bool pending_is_retryable(const struct pending *entry, int fd, bool seen);
+
 /* An attempt seems to have failed, its error still in the kernel. `pin`: the socket. Settles. */
 enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state);
 
@@ -284,8 +289,8 @@ void pending_mute(struct pending *entry);
 void pending_arm(struct pending *entry);
 void pending_mute_watch(struct pending *entry, struct watch *watch);
 
-/* A registration is as described. NULL if there is no room. */
-struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it, enum muted muted);
+/* A registration is as described, armed if it is new. NULL if there is no room. */
+struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it);
 struct watch *pending_watch(struct pending *entry, int epoll, int fd);
 bool pending_is_watched(const struct pending *entry, int epoll);
 

@@ -48,8 +48,11 @@ struct verdict pending_judge(struct pending *entry, int fd, int error)
 	return verdict;
 }
 
-static void back_off(struct pending *entry, const struct verdict *verdict)
+static void back_off(struct pending *entry, int fd, const struct verdict *verdict)
 {
+	if (entry->error != ECONNREFUSED)
+		socket_drain_errors(fd);
+	atomic_store_explicit(&entry->fruitless, 0, memory_order_relaxed);
 	entry->verdict = *verdict;
 	entry->owner = getpid();
 	pending_mute(entry);
@@ -71,7 +74,7 @@ bool pending_retries(struct pending *entry, int fd, int error, bool resets)
 		return false;
 	if (resets)
 		connect_to(entry, fd);
-	back_off(entry, &verdict);
+	back_off(entry, fd, &verdict);
 	return true;
 }
 
@@ -102,12 +105,20 @@ static bool would_retry(const struct pending *entry)
 	return op_would_retry(&entry->op, &failure);
 }
 
-/* The program expects a connection in the making, has sent nothing, and does not block. */
-static bool is_retryable_socket(int fd) { return socket_blocking(fd) == NON_BLOCKING && socket_never_connected(fd); }
+bool pending_is_retryable(const struct pending *entry, int fd, bool seen)
+{
+	if (atomic_load_explicit(&entry->crowded, memory_order_relaxed) || socket_blocking(fd) != NON_BLOCKING)
+		return false;
+	switch (socket_use(fd)) {
+	case SOCKET_UNANSWERED: return true;
+	case SOCKET_ANSWERED: return !seen && !atomic_load_explicit(&entry->blind, memory_order_relaxed);
+	default: return false;
+	}
+}
 
 enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state)
 {
-	if (entry->crowded || !is_retryable_socket(pin) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
+	if (!pending_is_retryable(entry, pin, false) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
 		pending_abandon(entry, state);
 		return SHOWN;
 	}
@@ -124,6 +135,10 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 	if (pending_is_under_way(error)) {
 		pending_settle(entry, state);
 		return error == EINPROGRESS ? HIDDEN : OUTDATED; /* HIDDEN: another process was faster, and left it to us */
+	}
+	if (error == ECONNABORTED) { /* the error was taken before, by the program's send or recv: it knows */
+		pending_abandon(entry, state);
+		return SHOWN;
 	}
 	if (pending_retries(entry, pin, error, false))
 		return HIDDEN;

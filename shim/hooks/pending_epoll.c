@@ -37,6 +37,24 @@ static uint32_t events_given(const struct epoll_registration *it)
 	return it->fd < ONESHOT_FDS ? atomic_load_explicit(&oneshots[it->fd], RELAXED) : 0;
 }
 
+/* Puts a registration of a quiet entry to silence: one that was learnt late, or that the program has modified
+ * behind our back. */
+static void mute_late(struct pending *entry, int epoll, struct watch *watch, const struct epoll_registration *changed)
+{
+	struct hold hold;
+	hold_begin(&hold);
+	enum pending_state state = pending_claim(entry);
+	if (state == PENDING_QUIET) {
+		if (changed != NULL)
+			watch = pending_note(entry, epoll, changed);
+		if (watch != NULL && (changed != NULL || atomic_load_explicit(&watch->muted, RELAXED) == ARMED))
+			pending_mute_watch(entry, watch);
+	}
+	if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	hold_end(&hold);
+}
+
 /* ---- registrations that were not seen ------------------------------------------------------------ */
 
 enum { FAILED_MOST = 16 };
@@ -46,6 +64,7 @@ struct search {
 	/* Some of the failed, to be found by their inodes if they are registered as duplicates. */
 	struct pending *failed[FAILED_MOST];
 	int count;
+	bool lost; /* the number of one of them is not its socket's any more */
 };
 
 static bool was_searched(const struct pending *entry, int epoll)
@@ -53,10 +72,14 @@ static bool was_searched(const struct pending *entry, int epoll)
 	return atomic_load_explicit(&entry->searched[epoll % PENDING_SEARCHED], RELAXED) == epoll + 1;
 }
 
-/* An entry that may be registered in this set without our knowledge. */
-static bool is_candidate(const struct pending *entry, int epoll)
+/* An entry that may be registered in this set without our knowledge, or otherwise than we know. The latter
+ * is rare, and looked for a few times in each backoff. */
+static bool is_candidate(struct pending *entry, int epoll)
 {
-	return !pending_is_watched(entry, epoll) && !was_searched(entry, epoll);
+	enum { FRUITLESS_MOST = 16 };
+	if (pending_is_watched(entry, epoll))
+		return pending_state(entry) == PENDING_QUIET && atomic_load_explicit(&entry->fruitless, RELAXED) < FRUITLESS_MOST;
+	return !was_searched(entry, epoll);
 }
 
 static int descriptor_of(const struct pending *entry) { return atomic_load_explicit(&entry->numbers[0], RELAXED) - 1; }
@@ -86,9 +109,13 @@ static bool collect_failed(struct search *search)
 		}
 		if (count != 0)
 			real_poll()(polled, count, 0);
-		for (nfds_t i = 0; i < count; i++)
-			if (polled[i].revents != 0 || polled[i].fd < 0)
-				any = add_failed(search, entries[i]);
+		for (nfds_t i = 0; i < count; i++) {
+			bool lost = polled[i].fd < 0 || !pending_is(entries[i], polled[i].fd);
+			if (!lost && polled[i].revents == 0)
+				continue;
+			any = add_failed(search, entries[i]);
+			search->lost = search->lost || lost;
+		}
 	} while (count == BATCH);
 	return any;
 }
@@ -98,12 +125,27 @@ static struct pending *entry_of(const struct search *search, const struct epoll_
 {
 	struct pending *entry = pending_of(it->fd);
 	if (entry != NULL)
-		return !pending_is_watched(entry, search->epoll) && pending_is(entry, it->fd) ? entry : NULL;
+		return pending_is(entry, it->fd) ? entry : NULL;
+	if (search->lost)
+		return pending_duplicate(it->fd);
 	for (int i = 0; it->inode != 0 && i < search->count; i++)
-		if (atomic_load_explicit(&search->failed[i]->inode, RELAXED) == it->inode ||
-		    socket_inode(descriptor_of(search->failed[i])) == it->inode)
+		if (socket_inode(descriptor_of(search->failed[i])) == it->inode)
 			return pending_duplicate(it->fd);
 	return NULL;
+}
+
+/* A registration that we know is another by now: the program has changed it behind our back. */
+static void changed(struct pending *entry, int epoll, struct watch *watch, const struct epoll_registration *it)
+{
+	struct epoll_registration given = *it;
+	if (atomic_load_explicit(&watch->data, RELAXED) == it->data && pending_is_muted_form(it->events))
+		return;
+	atomic_store_explicit(&entry->fruitless, 0, RELAXED);
+	given.events = events_given(it);
+	if (given.events != 0)
+		mute_late(entry, epoll, watch, &given);
+	else /* EPOLLONESHOT, by a door that we do not see, and fired */
+		pending_expose(entry);
 }
 
 static void found(void *context, const struct epoll_registration *registered)
@@ -112,14 +154,31 @@ static void found(void *context, const struct epoll_registration *registered)
 	struct epoll_registration it = *registered;
 	it.events = events_given(registered);
 	struct pending *entry = entry_of(search, &it);
+	struct watch *watch = entry != NULL ? pending_watch(entry, search->epoll, it.fd) : NULL;
 	if (entry == NULL)
 		return;
+	if (watch != NULL) {
+		if (pending_state(entry) == PENDING_QUIET)
+			changed(entry, search->epoll, watch, registered);
+		return;
+	}
+	atomic_store_explicit(&entry->blind, true, RELAXED);
+	atomic_store_explicit(&entry->extra, true, RELAXED);
 	/* No room, or not known what it was for: a set that we cannot mute must be believed. */
-	if (it.events == 0 || pending_note(entry, search->epoll, &it, ARMED) == NULL) {
+	if (it.events == 0 || pending_note(entry, search->epoll, &it) == NULL) {
 		atomic_store_explicit(&entry->crowded, true, RELAXED);
 		if (pending_state(entry) == PENDING_QUIET)
 			pending_expose(entry);
 	}
+}
+
+static void note_search(struct pending *entry, int epoll)
+{
+	if (pending_is_watched(entry, epoll))
+		atomic_fetch_add_explicit(&entry->fruitless, 1, RELAXED);
+	else
+		atomic_store_explicit(&entry->searched[epoll % PENDING_SEARCHED], epoll + 1, RELAXED);
+	atomic_store_explicit(&entry->extra, true, RELAXED);
 }
 
 /* An event of failure has come whose registration is not known. */
@@ -133,10 +192,8 @@ static void learn(int epoll)
 	if (collect_failed(&search)) {
 		epoll_list(epoll, found, &search);
 		while ((entry = pending_each(&index)) != NULL)
-			if (is_candidate(entry, epoll)) {
-				atomic_store_explicit(&entry->searched[epoll % PENDING_SEARCHED], epoll + 1, RELAXED);
-				atomic_store_explicit(&entry->extra, true, RELAXED);
-			}
+			if (is_candidate(entry, epoll))
+				note_search(entry, epoll);
 	}
 	hold_end(&hold);
 }
@@ -146,7 +203,7 @@ static void learn(int epoll)
 struct question {
 	int fd;
 	uint64_t data;
-	struct epoll_registration own; /* what the kernel has of ours */
+	struct epoll_registration own; /* what the kernel has of ours; fd -1 if it has nothing */
 	bool shared;                   /* another descriptor has the same data */
 };
 
@@ -169,24 +226,6 @@ static struct question ask(int epoll, const struct watch *watch, uint64_t data)
 	return question;
 }
 
-/* Puts a registration of a quiet entry to silence: one that was learnt late, or that the program has modified
- * behind our back. */
-static void mute_late(struct pending *entry, int epoll, struct watch *watch, const struct epoll_registration *changed)
-{
-	struct hold hold;
-	hold_begin(&hold);
-	enum pending_state state = pending_claim(entry);
-	if (state == PENDING_QUIET) {
-		if (changed != NULL)
-			watch = pending_note(entry, epoll, changed, ARMED);
-		if (watch != NULL && atomic_load_explicit(&watch->muted, RELAXED) == ARMED)
-			pending_mute_watch(entry, watch);
-	}
-	if (state != PENDING_FREE)
-		pending_settle(entry, state);
-	hold_end(&hold);
-}
-
 /* An event with the data of a muted registration. */
 static enum sight sight_of_muted(struct pending *entry, int epoll, struct watch *watch, const struct epoll_event *event)
 {
@@ -195,12 +234,16 @@ static enum sight sight_of_muted(struct pending *entry, int epoll, struct watch 
 	    atomic_compare_exchange_strong_explicit(&watch->muted, &muted, SILENT, RELAXED, RELAXED))
 		return HIDDEN; /* its last one */
 	struct question question = ask(epoll, watch, event->data.u64);
-	if (question.own.fd >= 0 && muted != DEPARTED && !pending_is_muted_form(question.own.events)) {
-		mute_late(entry, epoll, watch, &question.own);
-		return HIDDEN;
+	if (question.own.fd >= 0 && !pending_is_muted_form(question.own.events)) {
+		changed(entry, epoll, watch, &question.own);
+		return pending_state(entry) == PENDING_FAILED ? SHOWN_FAILED : HIDDEN;
 	}
 	if (!question.shared) /* of the failure that has been met already, by another thread */
 		return HIDDEN;
+	if (question.own.fd < 0) { /* the socket is gone from the set */
+		atomic_store_explicit(&watch->epoll, 0, RELAXED);
+		return SHOWN;
+	}
 	return (event->events & FAILURE) != 0 ? pending_expose(entry) : SHOWN;
 }
 
@@ -251,6 +294,9 @@ static enum sight sight_of(struct look *look, const struct epoll_event *event)
 		return sight_of_muted(entry, look->epoll, watch, event);
 	if (look->exposes && failed)
 		return pending_expose(entry);
+	/* Who asks for EPOLLOUT hears of a connection by it: what comes without is of another descriptor. */
+	if (!failed && (event->events & EPOLLOUT) == 0 && (look->asked & EPOLLOUT) != 0)
+		return SHOWN;
 	enum sight sight = pending_event(entry, atomic_load_explicit(&watch->fd, RELAXED), failed);
 	if (sight == OUTDATED)
 		return ask(look->epoll, watch, event->data.u64).shared ? SHOWN : HIDDEN;

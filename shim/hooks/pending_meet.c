@@ -165,8 +165,7 @@ static int taken(struct pending *entry, int pin, enum pending_state state, int e
 	if (state == PENDING_LEFT) {
 		pending_judge(entry, pin, error);
 		pending_settle(entry, PENDING_FREE);
-	} else if (entry->crowded || socket_blocking(pin) != NON_BLOCKING ||
-	           (state == PENDING_CONNECTING && !pending_begin(entry, pin, error))) {
+	} else if (socket_blocking(pin) != NON_BLOCKING || (state == PENDING_CONNECTING && !pending_begin(entry, pin, error))) {
 		pending_abandon(entry, state);
 	} else if (pending_retries(entry, pin, error, pretence != EALREADY)) {
 		return pretence;
@@ -180,7 +179,9 @@ static int taken(struct pending *entry, int pin, enum pending_state state, int e
 static int taken_pinned(struct pending *entry, int fd, enum pending_state state, int error, int pretence)
 {
 	int pin = socket_pin(fd, pending_cookie(entry));
-	if (pin < 0 || (pretence != EALREADY && state != PENDING_LEFT && !socket_never_connected(pin)))
+	/* What connect() has reset tells nothing any more; a program that calls it again has sent nothing. */
+	bool is_reset = pretence == EALREADY;
+	if (pin < 0 || (state != PENDING_LEFT && !is_reset && !pending_is_retryable(entry, pin, true)))
 		pending_abandon(entry, state);
 	else
 		error = taken(entry, pin, state, error, pretence);

@@ -5,7 +5,8 @@
  * events, each fires once more with EPOLLHUP, which is swallowed, and is silent from then on. They stay
  * in their sets: a program that modifies or deletes one behind our back (libuv does, through io_uring)
  * is answered by the kernel, and the event that is swallowed wakes another thread that waits on the
- * set, which then knows when to connect again. EPOLLEXCLUSIVE cannot be modified; those are taken out.
+ * set, which then knows when to connect again. EPOLLEXCLUSIVE cannot be modified: those are taken out and put
+ * in again.
  *
  * A registration is named by a descriptor's number, so each is touched only while that number is still the
  * entry's socket; a program's epoll_ctl on a number that we are at work on waits for our claim.
@@ -35,15 +36,20 @@ static int control(const struct pending *entry, const struct watch *watch, int o
 	return real_epoll_ctl()(epoll, operation, fd, &event) == 0 ? 0 : errno;
 }
 
+/* Gives a registration the events; false if it is none any more. */
+static bool modify(const struct pending *entry, const struct watch *watch, uint32_t events)
+{
+	if ((atomic_load_explicit(&watch->events, RELAXED) & EPOLLEXCLUSIVE) == 0)
+		return control(entry, watch, EPOLL_CTL_MOD, events) == 0;
+	return control(entry, watch, EPOLL_CTL_DEL, 0) == 0 && control(entry, watch, EPOLL_CTL_ADD, events) == 0;
+}
+
 void pending_mute_watch(struct pending *entry, struct watch *watch)
 {
-	bool exclusive = (atomic_load_explicit(&watch->events, RELAXED) & EPOLLEXCLUSIVE) != 0;
-	if (atomic_load_explicit(&watch->muted, RELAXED) == DEPARTED)
-		return;
-	if (control(entry, watch, exclusive ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, (uint32_t)MUTE) == 0)
-		atomic_store_explicit(&watch->muted, exclusive ? DEPARTED : MUTED, RELAXED);
+	if (modify(entry, watch, (uint32_t)MUTE))
+		atomic_store_explicit(&watch->muted, MUTED, RELAXED);
 	else
-		atomic_store_explicit(&watch->epoll, 0, RELAXED); /* no longer registered */
+		atomic_store_explicit(&watch->epoll, 0, RELAXED);
 }
 
 void pending_mute(struct pending *entry)
@@ -57,12 +63,10 @@ void pending_arm(struct pending *entry)
 {
 	for (int i = 0; i < PENDING_WATCHES; i++) {
 		struct watch *watch = &entry->watches[i];
-		int muted = atomic_load_explicit(&watch->muted, RELAXED);
-		if (atomic_load_explicit(&watch->epoll, RELAXED) == 0 || muted == ARMED)
+		if (atomic_load_explicit(&watch->epoll, RELAXED) == 0 || atomic_load_explicit(&watch->muted, RELAXED) == ARMED)
 			continue;
 		atomic_store_explicit(&watch->muted, ARMED, RELAXED);
-		if (control(entry, watch, muted == DEPARTED ? EPOLL_CTL_ADD : EPOLL_CTL_MOD,
-		            atomic_load_explicit(&watch->events, RELAXED)) != 0)
+		if (!modify(entry, watch, atomic_load_explicit(&watch->events, RELAXED)))
 			atomic_store_explicit(&watch->epoll, 0, RELAXED);
 	}
 }
@@ -95,15 +99,17 @@ static struct watch *free_watch(struct pending *entry)
 	return NULL;
 }
 
-struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it, enum muted muted)
+struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_registration *it)
 {
 	struct watch *watch = pending_watch(entry, epoll, it->fd);
-	if (watch == NULL && (watch = free_watch(entry)) == NULL)
+	bool known = watch != NULL; /* another thread may have learnt of it, and muted it */
+	if (!known && (watch = free_watch(entry)) == NULL)
 		return NULL;
 	atomic_store_explicit(&watch->fd, it->fd, RELAXED);
 	atomic_store_explicit(&watch->events, it->events, RELAXED);
 	atomic_store_explicit(&watch->data, it->data, RELAXED);
-	atomic_store_explicit(&watch->muted, (int)muted, RELAXED);
+	if (!known)
+		atomic_store_explicit(&watch->muted, ARMED, RELAXED);
 	atomic_store_explicit(&watch->epoll, epoll + 1, RELAXED);
 	pending_watch_changed(entry, watch);
 	return watch;
@@ -131,18 +137,8 @@ static void follow(struct pending *entry, int epoll, int operation, int fd, cons
 		return;
 	}
 	struct epoll_registration it = registration(fd, event);
-	if (pending_note(entry, epoll, &it, ARMED) == NULL)
+	if (pending_note(entry, epoll, &it) == NULL)
 		atomic_store_explicit(&entry->crowded, true, RELAXED);
-}
-
-/* What the kernel would say of an EPOLLEXCLUSIVE registration that we have taken out. */
-static int answer_departed(struct watch *watch, int operation)
-{
-	switch (operation) {
-	case EPOLL_CTL_ADD: return EEXIST;
-	case EPOLL_CTL_DEL: atomic_store_explicit(&watch->epoll, 0, RELAXED); return 0;
-	default: return EINVAL;
-	}
 }
 
 /* The kernel reads the event before it looks at the descriptor, and answers a bad pointer where we would
@@ -156,8 +152,7 @@ static bool is_readable(int epoll, int operation, struct epoll_event *event)
 static int control_quiet(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
 {
 	struct watch *watch = pending_watch(entry, epoll, fd);
-	if (watch != NULL && atomic_load_explicit(&watch->muted, RELAXED) == DEPARTED)
-		return answer_departed(watch, operation);
+	bool was_exclusive = watch != NULL && (atomic_load_explicit(&watch->events, RELAXED) & EPOLLEXCLUSIVE) != 0;
 	if (operation == EPOLL_CTL_DEL) {
 		if (real_epoll_ctl()(epoll, operation, fd, event) != 0)
 			return errno;
@@ -166,14 +161,16 @@ static int control_quiet(struct pending *entry, int epoll, int operation, int fd
 	}
 	if (!is_readable(epoll, operation, event))
 		return EFAULT;
-	/* Exclusive ones are checked by the kernel as they are, and taken out again. */
+	/* Exclusive ones are checked by the kernel as they are, and cannot be modified. */
 	bool exclusive = (event->events & EPOLLEXCLUSIVE) != 0;
+	if (operation == EPOLL_CTL_MOD && (was_exclusive || exclusive))
+		return EINVAL;
 	struct epoll_event asked = {.events = exclusive ? event->events : (uint32_t)MUTE, .data = event->data};
 	if (real_epoll_ctl()(epoll, operation, fd, &asked) != 0)
 		return errno;
 	struct epoll_registration it = registration(fd, event);
-	watch = pending_note(entry, epoll, &it, exclusive ? ARMED : MUTED);
-	if (watch != NULL && exclusive)
+	watch = pending_note(entry, epoll, &it);
+	if (watch != NULL)
 		pending_mute_watch(entry, watch);
 	return 0;
 }

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "hooks/pending.h"
 
@@ -157,6 +159,34 @@ static int run(struct selecting *selecting, const struct call *call)
 	return result;
 }
 
+/* Copies what the program asks for; false if it cannot be read: the kernel answers where we would crash. */
+static bool read_sets(struct selecting *selecting, unsigned long *const given[SETS])
+{
+	struct iovec to[SETS], from[SETS];
+	unsigned long count = 0;
+	size_t size = selecting->words * sizeof(unsigned long);
+	for (int i = 0; i < SETS; i++) {
+		if (given[i] == NULL)
+			continue;
+		to[count] = (struct iovec){selecting->asked[i], size};
+		from[count++] = (struct iovec){given[i], size};
+	}
+	ssize_t got = process_vm_readv(getpid(), to, count, from, count, 0);
+	if (got >= 0 ? (size_t)got != count * size : errno == EFAULT)
+		return false;
+	if (got < 0) /* denied */
+		copy_sets(selecting->asked, given, selecting->words);
+	copy_sets(selecting->sets, selecting->asked, selecting->words);
+	return true;
+}
+
+static bool is_valid(const struct call *call)
+{
+	if (call->is_pselect)
+		return wait_span_valid(call->limit);
+	return call->timeout == NULL || (call->timeout->tv_sec >= 0 && call->timeout->tv_usec >= 0);
+}
+
 /* How many descriptors the kernel looks at: no more than its table has room for (core_sys_select in
  * fs/select.c), whatever it is told. */
 static int count_of(int count)
@@ -173,15 +203,17 @@ static __attribute__((noinline)) int shim_select(const struct call *call)
 	int count = count_of(call->count);
 	selecting.words = count > 0 ? ((size_t)count + WORD_BITS - 1) / WORD_BITS : 0;
 	size_t size = 2 * SETS * selecting.words * sizeof(unsigned long);
-	unsigned long *room = size > 0 && !thread_held ? wait_scratch(selecting.own, sizeof selecting.own, size) : NULL;
+	unsigned long *room = size > 0 && !thread_held && is_valid(call) ? wait_scratch(selecting.own, sizeof selecting.own, size) : NULL;
 	if (room == NULL)
 		return first(call, call->sets);
 	for (int i = 0; i < SETS; i++) {
 		selecting.asked[i] = call->sets[i] != NULL ? room + 2 * (size_t)i * selecting.words : NULL;
 		selecting.sets[i] = call->sets[i] != NULL ? selecting.asked[i] + selecting.words : NULL;
 	}
-	copy_sets(selecting.asked, call->sets, selecting.words);
-	copy_sets(selecting.sets, call->sets, selecting.words);
+	if (!read_sets(&selecting, call->sets)) {
+		wait_scratch_end(room, selecting.own, size);
+		return first(call, call->sets); /* which says EFAULT */
+	}
 	int result = run(&selecting, call), error = errno;
 	if (result >= 0) /* in the kernel's order */
 		copy_sets(call->sets, selecting.sets, selecting.words);

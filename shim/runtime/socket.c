@@ -81,18 +81,35 @@ bool socket_is_connected(int socket)
 	return getpeername(socket, (struct sockaddr *)&peer, &length) == 0;
 }
 
-bool socket_never_connected(int socket)
+enum socket_use socket_use(int socket)
 {
 	struct tcp_info info = {0};
 	socklen_t size = sizeof info;
 	if (real_getsockopt()(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-		return false; /* SCTP, say */
+		return SOCKET_USED; /* SCTP, say */
 	/* Kernels before 4.6 do not count segments of data. */
 	if (size < offsetof(struct tcp_info, tcpi_data_segs_out) + sizeof info.tcpi_data_segs_out)
-		return false;
-	/* The handshake's own SYN counts as acknowledged: 0 means that it was never answered. */
-	return info.tcpi_bytes_acked == 0 && info.tcpi_data_segs_out == 0 && info.tcpi_bytes_received == 0 &&
-	       info.tcpi_notsent_bytes == 0;
+		return SOCKET_USED;
+	if (info.tcpi_data_segs_out != 0 || info.tcpi_bytes_received != 0 || info.tcpi_notsent_bytes != 0)
+		return SOCKET_USED;
+	/* The handshake's own SYN counts as acknowledged. */
+	return info.tcpi_bytes_acked != 0 ? SOCKET_ANSWERED : SOCKET_UNANSWERED;
+}
+
+void socket_drain_errors(int socket)
+{
+	int wanted = 0;
+	socklen_t size = sizeof wanted;
+	char data[1];
+	struct iovec vector = {data, sizeof data};
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	if (real_getsockopt()(socket, IPPROTO_IP, IP_RECVERR, &wanted, &size) == 0 && wanted != 0)
+		return;
+	size = sizeof wanted;
+	if (real_getsockopt()(socket, IPPROTO_IPV6, IPV6_RECVERR, &wanted, &size) == 0 && wanted != 0)
+		return;
+	for (int i = 0; i < 16 && real_recvmsg()(socket, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0; i++)
+		;
 }
 
 int descriptor_table_size(void)
