@@ -65,7 +65,8 @@ static __attribute__((noinline)) int shim_wait(int epoll, struct epoll_event *ev
 	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span_ms(timeout_ms), mask);
 	if (!thread_held && pending_any_quiet())
 		return wait_on(&epolling.wait);
-	int result = masked ? real_epoll_pwait()(epoll, events, most, timeout_ms, mask) : real_epoll_wait()(epoll, events, most, timeout_ms);
+	int result = masked ? real_epoll_pwait()(epoll, events, most, timeout_ms, mask)
+	                    : real_epoll_wait()(epoll, events, most, timeout_ms);
 	return thread_held ? result : go_on(&epolling, result);
 }
 

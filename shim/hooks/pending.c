@@ -15,15 +15,10 @@ _Atomic(uint32_t) pending_quiet_count;
 _Atomic(uint16_t) pending_index[PENDING_FDS];
 struct pending pending_table[PENDING_MOST];
 
-static _Atomic(uint32_t) used; /* entries from here on were never in use */
-
-/* What is looked through, apart from the entries so that a look costs little. */
-static _Atomic(int64_t) dues[PENDING_MOST]; /* 0 = not quiet */
-static _Atomic(uint64_t) cookies[PENDING_MOST];
-static _Atomic(uint64_t) datas[PENDING_MOST];  /* of the first watch */
-static _Atomic(bool) has_further_watches;      /* some entry has had more than one */
-
-static uint32_t number_of(const struct pending *entry) { return (uint32_t)(entry - pending_table); }
+_Atomic(uint32_t) pending_used;
+_Atomic(int64_t) pending_dues[PENDING_MOST];
+_Atomic(uint64_t) pending_cookies[PENDING_MOST];
+_Atomic(uint64_t) pending_datas[PENDING_MOST];
 
 static enum pending_state state_in(uint64_t word) { return (enum pending_state)(word & 0xff); }
 
@@ -51,15 +46,15 @@ static struct pending *take_free(int fd)
 	struct pending *entry = &pending_table[(unsigned)fd % PENDING_MOST];
 	if (!take(entry) && (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST || (entry = take_any()) == NULL))
 		return NULL;
-	uint32_t number = number_of(entry), high = atomic_load_explicit(&used, RELAXED);
-	while (high <= number && !atomic_compare_exchange_weak_explicit(&used, &high, number + 1, RELAXED, RELAXED))
+	uint32_t number = pending_number(entry), high = atomic_load_explicit(&pending_used, RELAXED);
+	while (high <= number && !atomic_compare_exchange_weak_explicit(&pending_used, &high, number + 1, RELAXED, RELAXED))
 		;
 	return entry;
 }
 
-static void unindex(int fd, const struct pending *entry)
+void pending_unindex(int fd, const struct pending *entry)
 {
-	uint16_t own = (uint16_t)(number_of(entry) + 1);
+	uint16_t own = (uint16_t)(pending_number(entry) + 1);
 	if ((unsigned)fd < PENDING_FDS && atomic_load_explicit(&pending_index[fd], RELAXED) == own)
 		atomic_compare_exchange_strong_explicit(&pending_index[fd], &own, 0, RELAXED, RELAXED);
 }
@@ -68,7 +63,7 @@ static void unindex(int fd, const struct pending *entry)
 static __attribute__((noinline)) void clear_extra(struct pending *entry)
 {
 	for (int i = 1; i < PENDING_NUMBERS; i++)
-		unindex(atomic_exchange_explicit(&entry->numbers[i], 0, RELAXED) - 1, entry);
+		pending_unindex(atomic_exchange_explicit(&entry->numbers[i], 0, RELAXED) - 1, entry);
 	for (int i = 0; i < PENDING_SEARCHED; i++)
 		atomic_store_explicit(&entry->searched[i], 0, RELAXED);
 	for (int i = 0; i < PENDING_WATCHES; i++)
@@ -86,10 +81,10 @@ static __attribute__((noinline)) void clear_extra(struct pending *entry)
 /* Of an entry that nobody else looks at: FILLING, or claimed. */
 static void drop(struct pending *entry)
 {
-	unindex(atomic_load_explicit(&entry->numbers[0], RELAXED) - 1, entry);
+	pending_unindex(atomic_load_explicit(&entry->numbers[0], RELAXED) - 1, entry);
 	if (atomic_load_explicit(&entry->extra, RELAXED))
 		clear_extra(entry);
-	atomic_store_explicit(&cookies[number_of(entry)], 0, RELAXED);
+	atomic_store_explicit(&pending_cookies[pending_number(entry)], 0, RELAXED);
 	atomic_store_explicit(&entry->word, word_of(PENDING_FREE, 0), memory_order_release);
 	atomic_fetch_sub_explicit(&pending_count, 1, RELAXED);
 }
@@ -148,14 +143,14 @@ static inline __attribute__((always_inline)) struct pending *make(int fd, const 
 	entry->start = start;
 	entry->length = copy_address(entry, address, length);
 	atomic_store_explicit(&entry->numbers[0], fd + 1, RELAXED);
-	atomic_store_explicit(&cookies[number_of(entry)], cookie, RELAXED);
+	atomic_store_explicit(&pending_cookies[pending_number(entry)], cookie, RELAXED);
 	return entry;
 }
 
 static void publish(struct pending *entry, int fd, uint64_t word)
 {
 	atomic_store_explicit(&entry->word, word, memory_order_release);
-	atomic_store_explicit(&pending_index[fd], (uint16_t)(number_of(entry) + 1), memory_order_release);
+	atomic_store_explicit(&pending_index[fd], (uint16_t)(pending_number(entry) + 1), memory_order_release);
 }
 
 void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
@@ -230,156 +225,4 @@ void pending_settle(struct pending *entry, enum pending_state state)
 		drop(entry);
 	else
 		atomic_store_explicit(&entry->word, word_of(state, 0), memory_order_release);
-}
-
-/* ---- finding ------------------------------------------------------------------------------------- */
-
-void pending_forget_number(struct pending *entry, int fd)
-{
-	for (int i = 0; i < PENDING_NUMBERS; i++)
-		if (atomic_load_explicit(&entry->numbers[i], RELAXED) == fd + 1)
-			atomic_store_explicit(&entry->numbers[i], 0, RELAXED);
-	unindex(fd, entry);
-}
-
-/* A duplicate was met. */
-static void add_number(struct pending *entry, int fd)
-{
-	uint16_t none = 0, own = (uint16_t)(number_of(entry) + 1);
-	if ((unsigned)fd >= PENDING_FDS || pending_of(fd) != NULL)
-		return;
-	for (int i = 1; i < PENDING_NUMBERS; i++) {
-		int free = 0;
-		if (!atomic_compare_exchange_strong_explicit(&entry->numbers[i], &free, fd + 1, RELAXED, RELAXED))
-			continue;
-		atomic_store_explicit(&entry->extra, true, RELAXED);
-		if (!atomic_compare_exchange_strong_explicit(&pending_index[fd], &none, own, memory_order_release, RELAXED))
-			atomic_store_explicit(&entry->numbers[i], 0, RELAXED);
-		return;
-	}
-}
-
-struct pending *pending_duplicate(int fd)
-{
-	int errno_before = errno;
-	uint64_t cookie = socket_cookie(fd);
-	errno = errno_before;
-	if (cookie == 0)
-		return NULL;
-	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	for (uint32_t i = 0; i < end; i++) {
-		if (atomic_load_explicit(&cookies[i], RELAXED) != cookie)
-			continue;
-		add_number(&pending_table[i], fd);
-		return &pending_table[i];
-	}
-	return NULL;
-}
-
-uint64_t pending_cookie(const struct pending *entry)
-{
-	return atomic_load_explicit(&cookies[number_of(entry)], RELAXED);
-}
-
-bool pending_is(const struct pending *entry, int fd)
-{
-	uint64_t cookie = pending_cookie(entry);
-	return cookie != 0 && socket_cookie(fd) == cookie;
-}
-
-struct pending *pending_each(uint32_t *index)
-{
-	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	while (*index < end) {
-		struct pending *entry = &pending_table[(*index)++];
-		if (pending_state(entry) >= PENDING_CLAIMED)
-			return entry;
-	}
-	return NULL;
-}
-
-/* ---- instants ------------------------------------------------------------------------------------ */
-
-void pending_set_due(struct pending *entry, int64_t due_ns)
-{
-	int64_t before = atomic_exchange_explicit(&dues[number_of(entry)], due_ns, RELAXED);
-	if (before == 0 && due_ns != 0)
-		atomic_fetch_add_explicit(&pending_quiet_count, 1, RELAXED);
-	if (before != 0 && due_ns == 0)
-		atomic_fetch_sub_explicit(&pending_quiet_count, 1, RELAXED);
-}
-
-int64_t pending_due(const struct pending *entry)
-{
-	return atomic_load_explicit(&dues[number_of(entry)], RELAXED);
-}
-
-int64_t pending_next_due(void)
-{
-	int64_t next = INT64_MAX;
-	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	for (uint32_t i = 0; i < end; i++) {
-		int64_t due_ns = atomic_load_explicit(&dues[i], RELAXED);
-		if (due_ns != 0 && due_ns < next)
-			next = due_ns;
-	}
-	return next;
-}
-
-struct pending *pending_next(uint32_t *index, int64_t now_ns)
-{
-	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	for (; *index < end; ++*index) {
-		int64_t due_ns = atomic_load_explicit(&dues[*index], RELAXED);
-		if (due_ns != 0 && due_ns <= now_ns)
-			return &pending_table[(*index)++];
-	}
-	return NULL;
-}
-
-/* ---- watches ------------------------------------------------------------------------------------- */
-
-static struct watch *watch_in(struct pending *entry, int epoll, uint64_t data)
-{
-	for (int i = 0; i < PENDING_WATCHES; i++) {
-		struct watch *watch = &entry->watches[i];
-		if (atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1 &&
-		    atomic_load_explicit(&watch->data, RELAXED) == data)
-			return watch;
-	}
-	return NULL;
-}
-
-static bool is_armed(const struct watch *watch) { return atomic_load_explicit(&watch->muted, RELAXED) == ARMED; }
-
-/* Two sockets may share their data: one that is not muted is more likely to have sent an event. */
-struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry)
-{
-	struct watch *watch = NULL;
-	uint32_t end = atomic_load_explicit(&used, RELAXED);
-	bool all = atomic_load_explicit(&has_further_watches, RELAXED);
-	/* Most programs put the descriptor there. */
-	if ((*entry = pending_of((int)(uint32_t)data)) != NULL)
-		watch = watch_in(*entry, epoll, data);
-	for (uint32_t i = 0; i < end && (watch == NULL || !is_armed(watch)); i++) {
-		if (!all && atomic_load_explicit(&datas[i], RELAXED) != data)
-			continue;
-		struct watch *found = watch_in(&pending_table[i], epoll, data);
-		if (found == NULL || (watch != NULL && !is_armed(found)))
-			continue;
-		watch = found;
-		*entry = &pending_table[i];
-	}
-	if (watch == NULL)
-		*entry = NULL;
-	return watch;
-}
-
-void pending_watch_changed(struct pending *entry, struct watch *watch)
-{
-	atomic_store_explicit(&entry->extra, true, RELAXED);
-	if (watch == entry->watches)
-		atomic_store_explicit(&datas[number_of(entry)], atomic_load_explicit(&watch->data, RELAXED), RELAXED);
-	else
-		atomic_store_explicit(&has_further_watches, true, RELAXED);
 }

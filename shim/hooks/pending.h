@@ -3,11 +3,13 @@
  * The connect hook remembers here what returned EINPROGRESS; the wait hooks meet the failure where the
  * program would learn of it, hide it, and connect again when the backoff is over:
  *
- *     pending.c          the table
+ *     pending.c          the table: entries are made, claimed, settled
+ *     pending_find.c     ... and found
  *     pending_attempt.c  the attempts of an entry: judged, and made again
  *     pending_meet.c     where the program meets an entry: events, connect(), SO_ERROR, send and recv
  *     pending_drive.c    what time does to entries: due ones connect, lost ones are forgotten
  *     pending_watch.c    registrations in epoll sets: followed, muted, armed again
+ *     pending_search.c   ... and those that were made by doors that we do not see
  *     pending_epoll.c    what epoll_wait returned
  *
  * The table is bounded and static. An entry belongs to who has claimed it; only a claim's holder reads
@@ -105,6 +107,14 @@ extern _Atomic(uint32_t) pending_failing_count PENDING_HIDDEN; /* those that hav
 extern _Atomic(uint32_t) pending_quiet_count PENDING_HIDDEN;   /* those with an instant to connect at */
 extern _Atomic(uint16_t) pending_index[PENDING_FDS] PENDING_HIDDEN; /* by descriptor: entry + 1 */
 extern struct pending pending_table[PENDING_MOST] PENDING_HIDDEN;
+extern _Atomic(uint32_t) pending_used PENDING_HIDDEN; /* entries from here on were never in use */
+
+/* What is looked through, apart from the entries so that a look costs little. */
+extern _Atomic(int64_t) pending_dues[PENDING_MOST] PENDING_HIDDEN; /* 0 = none */
+extern _Atomic(uint64_t) pending_cookies[PENDING_MOST] PENDING_HIDDEN;
+extern _Atomic(uint64_t) pending_datas[PENDING_MOST] PENDING_HIDDEN; /* of the first watch */
+
+static inline uint32_t pending_number(const struct pending *entry) { return (uint32_t)(entry - pending_table); }
 
 /* What every hook asks first, and all that a process pays to whom nothing is pending. */
 static inline bool pending_any(void)
@@ -137,6 +147,11 @@ static inline struct pending *pending_of(int fd)
 	uint16_t number = atomic_load_explicit(&pending_index[fd], memory_order_acquire);
 	return number != 0 ? &pending_table[number - 1] : NULL;
 }
+
+/* The descriptor is no longer found as the entry's. */
+void pending_unindex(int fd, const struct pending *entry);
+
+/* ---- pending_find.c ------------------------------------------------------------------------------- */
 
 /* The entry of the socket behind a descriptor, which may be a duplicate of the one that connected: from now
  * on it is found like that one, if there is room. NULL if there is none. One system call; keeps errno. */
@@ -177,8 +192,8 @@ struct pending *pending_next(uint32_t *index, int64_t now_ns);
 /* The same for all entries in use. */
 struct pending *pending_each(uint32_t *index);
 
-/* The watch of an epoll set that has this data, and its entry; NULL if there is none. */
-struct watch *pending_watched(int epoll, uint64_t data, struct pending **entry);
+/* The watch of an epoll set that an event is likely to be of, and its entry; NULL if there is none. */
+struct watch *pending_watched(int epoll, const struct epoll_event *event, struct pending **entry);
 void pending_watch_changed(struct pending *entry, struct watch *watch);
 
 /* ---- pending_attempt.c: for the holder of a claim, signals held ---------------------------------- */
@@ -297,10 +312,21 @@ bool pending_is_watched(const struct pending *entry, int epoll);
 /* True if these events are the muted form of a registration, fired or not. */
 bool pending_is_muted_form(uint32_t events);
 
-/* ---- pending_epoll.c: what epoll_wait returned -------------------------------------------------- */
+/* ---- pending_search.c: registrations made by other doors ---------------------------------------- */
 
 /* A registration with EPOLLONESHOT: once fired, the kernel no longer knows what it was for. */
 void pending_saw_oneshot(int fd, uint32_t events);
+
+/* An event of failure has come out of a set, whose registration is not known: looks for it. */
+void pending_learn(int epoll);
+
+/* A quiet entry's registration that we know is another by now: takes note, and mutes it again. */
+void pending_changed(struct pending *entry, int epoll, struct watch *watch, const struct epoll_registration *it);
+
+/* Mutes a registration that was learnt while its entry was quiet; or `changed`, what it has become. */
+void pending_mute_late(struct pending *entry, int epoll, struct watch *watch, const struct epoll_registration *changed);
+
+/* ---- pending_epoll.c: what epoll_wait returned -------------------------------------------------- */
 
 /* Goes through the events; returns how many of them the program is to see. `exposes`: failures that nobody
  * has met yet are shown. Keeps errno. */

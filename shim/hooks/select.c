@@ -16,6 +16,8 @@
 
 enum { SETS = 3, WORD_BITS = 8 * sizeof(unsigned long), OWN_WORDS = 2 * SETS * FD_SETSIZE / WORD_BITS };
 
+#define SETS_OF(reading, writing, exceptions) {(unsigned long *)(reading), (unsigned long *)(writing), (unsigned long *)(exceptions)}
+
 enum which { READING, WRITING, EXCEPTIONS };
 
 /* The kernel works on copies of its own, one for each argument: a program may give one set twice (perl does),
@@ -226,7 +228,7 @@ static __attribute__((noinline)) int shim_select(const struct call *call)
  * pending socket stands. */
 static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, fd_set *writing, fd_set *exceptions)
 {
-	unsigned long *const sets[SETS] = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions};
+	unsigned long *const sets[SETS] = SETS_OF(reading, writing, exceptions);
 	size_t words = ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS;
 	for (size_t word = 0; word < words && !thread_held; word++)
 		for (unsigned long bits = any_of(sets, word); bits != 0; bits &= bits - 1) {
@@ -243,7 +245,7 @@ static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, f
 EXPORT int select(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout)
 {
 	if (pending_any())
-		return shim_select(&(struct call){.count = count, .sets = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions}, .timeout = timeout});
+		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions), .timeout = timeout});
 	int result = real_select()(count, reading, writing, exceptions, timeout);
 	if (result > 0 && pending_any())
 		shown_anyway(count, reading, writing, exceptions);
@@ -254,7 +256,8 @@ EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptio
                    const sigset_t *mask)
 {
 	if (pending_any())
-		return shim_select(&(struct call){.count = count, .sets = {(unsigned long *)reading, (unsigned long *)writing, (unsigned long *)exceptions}, .limit = timeout, .mask = mask, .is_pselect = true});
+		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions),
+		                                  .limit = timeout, .mask = mask, .is_pselect = true});
 	int result = real_pselect()(count, reading, writing, exceptions, timeout, mask);
 	if (result > 0 && pending_any())
 		shown_anyway(count, reading, writing, exceptions);

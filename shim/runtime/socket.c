@@ -90,6 +90,10 @@ enum socket_use socket_use(int socket)
 	/* Kernels before 4.6 do not count segments of data. */
 	if (size < offsetof(struct tcp_info, tcpi_data_segs_out) + sizeof info.tcpi_data_segs_out)
 		return SOCKET_USED;
+	/* Not one segment: it was reset since, perhaps by a process that shares it (tcp_disconnect in net/ipv4/tcp.c
+	 * moves the sequence number on, so that bytes seem to wait). */
+	if (info.tcpi_segs_out == 0)
+		return SOCKET_UNANSWERED;
 	if (info.tcpi_data_segs_out != 0 || info.tcpi_bytes_received != 0 || info.tcpi_notsent_bytes != 0)
 		return SOCKET_USED;
 	/* The handshake's own SYN counts as acknowledged. */
