@@ -103,10 +103,12 @@ uint64_t socket_cookie(int socket);
 /* The socket's inode, as /proc shows it; 0 if there is none. */
 uint64_t socket_inode(int socket);
 
-/* A second descriptor of the socket with this cookie, to be closed by the caller: whatever other threads
- * do to the program's descriptor meanwhile, it stays that socket. -1 with errno EBADF if the descriptor is
+/* A second descriptor of the socket with this cookie, for socket_unpin(): whatever other threads do to the
+ * program's descriptor meanwhile, it stays that socket. Without other threads, and with signals held, it is the
+ * program's own. -1 with errno EBADF if the descriptor is
  * another one by now, EMFILE if none is to be had. */
 int socket_pin(int socket, uint64_t cookie);
+void socket_unpin(int pin);
 
 bool socket_is_stream(int socket);
 

@@ -42,6 +42,8 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	return real_epoll_pwait()(epolling->epoll, epolling->events, epolling->most, milliseconds(left), mask);
 }
 
+static void prepare(struct wait *wait) { pending_inherit(((const struct epolling *)wait)->epoll); }
+
 /* A first call has returned `result`; waits on if all of it is hidden. */
 static int go_on(struct epolling *epolling, int result)
 {
@@ -55,7 +57,8 @@ static int go_on(struct epolling *epolling, int result)
 
 static struct epolling epolling_of(int epoll, struct epoll_event *events, int most, uint64_t start, int64_t span_ns, const sigset_t *mask)
 {
-	return (struct epolling){.wait = {.start = start, .span_ns = span_ns, .mask = mask, .once = once, .settle = settle},
+	return (struct epolling){.wait = {.start = start, .span_ns = span_ns,
+	                                  .mask = mask, .prepare = prepare, .once = once, .settle = settle},
 	                         .epoll = epoll, .events = events, .most = most};
 }
 
@@ -93,8 +96,11 @@ static __attribute__((noinline)) int late(int epoll, struct epoll_event *events,
 static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
 	struct pending *entry = thread_held ? NULL : pending_of(fd);
-	if (entry == NULL && pending_any_failing() && !thread_held)
-		entry = pending_duplicate(fd);
+	/* Before the call: another thread may get the event before we are back from it. */
+	if (entry != NULL && operation != EPOLL_CTL_DEL && event != NULL && (event->events & EPOLLONESHOT) != 0)
+		pending_saw_oneshot(fd, event->events);
+	if (pending_any_failing() && !thread_held)
+		entry = pending_resolve(fd);
 	return entry != NULL ? pending_epoll_ctl(entry, epoll, operation, fd, event) : real_epoll_ctl()(epoll, operation, fd, event);
 }
 

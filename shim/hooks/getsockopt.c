@@ -17,8 +17,8 @@ static __attribute__((noinline)) int shim_error(int socket, void *value, socklen
 	if (result != 0 || thread_held)
 		return result;
 	/* While a socket is quiet, a duplicate of it must not say that all is well. */
-	if (entry == NULL && pending_any_failing())
-		entry = pending_duplicate(socket);
+	if (pending_any_failing())
+		entry = pending_resolve(socket);
 	if (entry == NULL)
 		return result;
 	size_t size = *length < sizeof error ? *length : sizeof error;

@@ -74,7 +74,6 @@ static __attribute__((noinline)) void clear_extra(struct pending *entry)
 	entry->lost_ns = 0;
 	atomic_store_explicit(&entry->crowded, false, RELAXED);
 	atomic_store_explicit(&entry->blind, false, RELAXED);
-	atomic_store_explicit(&entry->inode, 0, RELAXED);
 	atomic_store_explicit(&entry->extra, false, RELAXED);
 }
 
@@ -141,6 +140,7 @@ static inline __attribute__((always_inline)) struct pending *make(int fd, const 
 		return NULL;
 	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
 	entry->start = start;
+	entry->lost_ns = 0;
 	entry->length = copy_address(entry, address, length);
 	atomic_store_explicit(&entry->numbers[0], fd + 1, RELAXED);
 	atomic_store_explicit(&pending_cookies[pending_number(entry)], cookie, RELAXED);
@@ -219,6 +219,7 @@ void pending_settle(struct pending *entry, enum pending_state state)
 {
 	if (state > PENDING_CONNECTING && !entry->failing)
 		count_failing(entry);
+	entry->sure = 0;
 	if (state != PENDING_QUIET)
 		pending_set_due(entry, 0);
 	if (state == PENDING_FREE)

@@ -88,9 +88,9 @@ struct pending {
 		struct sockaddr_in6 in6;
 		struct sockaddr_un un;
 	} address;
+	int sure;               /* a descriptor that the claim's holder has seen to be the socket, + 1; 0 = none */
 	pid_t owner;            /* whose waits connect again; a forked child adopts what it uses */
 	int error;              /* of the latest failed attempt */
-	_Atomic(uint64_t) inode; /* of the socket, from its first failure on */
 	int64_t lost_ns;        /* since when no descriptor of it is known; 0 = one is */
 	struct verdict verdict; /* of the latest backoff */
 	struct op op;
@@ -157,6 +157,9 @@ void pending_unindex(int fd, const struct pending *entry);
  * on it is found like that one, if there is room. NULL if there is none. One system call; keeps errno. */
 struct pending *pending_duplicate(int fd);
 
+/* The entry of a descriptor's socket, whatever the descriptor was before. The same costs. */
+struct pending *pending_resolve(int fd);
+
 /* The descriptor is another socket's by now. For the holder of a claim. */
 void pending_forget_number(struct pending *entry, int fd);
 
@@ -184,7 +187,7 @@ bool pending_is(const struct pending *entry, int fd);
 /* The instants at which quiet entries connect again: dense, since every wait looks through them. 0 = none. */
 void pending_set_due(struct pending *entry, int64_t due_ns);
 int64_t pending_due(const struct pending *entry);
-int64_t pending_next_due(void); /* INT64_MAX = none */
+int64_t pending_next_due(int64_t after_ns); /* the next one after this; INT64_MAX = none */
 
 /* The next entry at or behind *index that is due at now_ns; NULL at the end. Start with 0. */
 struct pending *pending_next(uint32_t *index, int64_t now_ns);
@@ -289,6 +292,13 @@ enum pending_state pending_claim_driven(struct pending *entry);
 
 /* A claimed entry that the program uses is its process' to drive. */
 void pending_adopt(struct pending *entry);
+
+/* This process has an entry to drive. */
+void pending_owned_by(pid_t process);
+
+/* A wait on an epoll set: in a forked child it is use of what was quiet there when the fork came. Signals must
+ * be held. */
+void pending_inherit(int epoll);
 
 /* Now and then: lets go of what has connected or was closed while nobody looked. `mark`: a recent
  * clock_mark(). Keeps errno. */

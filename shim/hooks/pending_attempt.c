@@ -27,7 +27,6 @@ bool pending_begin(struct pending *entry, int fd, int error)
 	/* What is not known stands for a failure that is retried. */
 	struct failure failure = {.source = SOURCE_CONNECT, .code = error != 0 ? error : ECONNREFUSED};
 	const struct config *config = engine_config(FAMILY_NONBLOCK);
-	atomic_store_explicit(&entry->inode, socket_inode(fd), memory_order_relaxed);
 	return config != NULL &&
 	       connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) &&
 	       op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0);
@@ -55,6 +54,7 @@ static void back_off(struct pending *entry, int fd, const struct verdict *verdic
 	atomic_store_explicit(&entry->fruitless, 0, memory_order_relaxed);
 	entry->verdict = *verdict;
 	entry->owner = getpid();
+	pending_owned_by(entry->owner);
 	pending_mute(entry);
 	pending_set_due(entry, verdict->at_ns);
 	pending_settle(entry, PENDING_QUIET);
@@ -133,8 +133,9 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 		return SHOWN;
 	}
 	if (pending_is_under_way(error)) {
-		pending_settle(entry, state);
-		return error == EINPROGRESS ? HIDDEN : OUTDATED; /* HIDDEN: another process was faster, and left it to us */
+		/* EINPROGRESS: another process has taken the error, and we have just connected again. */
+		pending_settle(entry, error == EINPROGRESS ? PENDING_RECONNECTING : state);
+		return error == EINPROGRESS ? HIDDEN : OUTDATED;
 	}
 	if (error == ECONNABORTED) { /* the error was taken before, by the program's send or recv: it knows */
 		pending_abandon(entry, state);
@@ -146,10 +147,15 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 	return SHOWN_FAILED;
 }
 
-static int pin_number(const struct pending *entry, _Atomic(int) *number)
+static int pin_number(struct pending *entry, _Atomic(int) *number)
 {
 	int fd = atomic_load_explicit(number, memory_order_relaxed) - 1;
-	return fd >= 0 ? socket_pin(fd, pending_cookie(entry)) : -1;
+	int pin = fd >= 0 ? socket_pin(fd, pending_cookie(entry)) : -1;
+	if (fd >= 0 && pin < 0 && errno == EBADF)
+		pending_forget_number(entry, fd);
+	if (pin >= 0)
+		entry->sure = fd + 1;
+	return pin;
 }
 
 int pending_pin(struct pending *entry)
@@ -201,5 +207,5 @@ void pending_connect_again(struct pending *entry)
 		attempt(entry, pin);
 	}
 	if (pin >= 0)
-		close(pin);
+		socket_unpin(pin);
 }

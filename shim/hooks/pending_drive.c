@@ -15,27 +15,51 @@ void pending_adopt(struct pending *entry)
 		pending_set_due(entry, entry->verdict.at_ns);
 }
 
+/* The process that first had something to drive: another one is a forked child of it. */
+static _Atomic(pid_t) first_owner;
+
+void pending_owned_by(pid_t process)
+{
+	pid_t none = 0;
+	if (atomic_load_explicit(&first_owner, memory_order_relaxed) == 0)
+		atomic_compare_exchange_strong_explicit(&first_owner, &none, process, memory_order_relaxed, memory_order_relaxed);
+}
+
+void pending_inherit(int epoll)
+{
+	struct pending *entry;
+	uint32_t index = 0;
+	pid_t self = getpid();
+	if (atomic_load_explicit(&first_owner, memory_order_relaxed) == self)
+		return;
+	while ((entry = pending_each(&index)) != NULL) {
+		if (pending_state(entry) != PENDING_QUIET || !pending_is_watched(entry, epoll))
+			continue;
+		enum pending_state state = pending_claim(entry);
+		if (state == PENDING_QUIET && entry->owner != self)
+			pending_adopt(entry);
+		if (state != PENDING_FREE)
+			pending_settle(entry, state);
+	}
+}
+
 int64_t pending_drive(void)
 {
 	struct pending *entry;
 	uint32_t index = 0;
 	int64_t now_ns = clock_now_ns();
-	int64_t next_ns = pending_next_due();
-	if (next_ns > now_ns)
-		return next_ns;
+	if (pending_next_due(0) > now_ns)
+		return pending_next_due(now_ns);
 	pid_t self = getpid();
 	while ((entry = pending_next(&index, now_ns)) != NULL) {
 		enum pending_state state = pending_claim(entry);
-		if (state == PENDING_QUIET && entry->owner == self) {
+		/* What a process that forked us has quiet is its own to connect, until our program uses it. */
+		if (state == PENDING_QUIET && entry->owner == self)
 			pending_connect_again(entry);
-			continue;
-		}
-		if (state == PENDING_QUIET) /* of the process that forked us: its own to connect, until we use it */
-			pending_set_due(entry, 0);
-		if (state != PENDING_FREE)
+		else if (state != PENDING_FREE)
 			pending_settle(entry, state);
 	}
-	return pending_next_due();
+	return pending_next_due(now_ns);
 }
 
 enum pending_state pending_claim_driven(struct pending *entry)
@@ -55,18 +79,27 @@ enum pending_state pending_claim_driven(struct pending *entry)
 /* How long an entry without a descriptor is kept, for a duplicate that may turn up. */
 #define LOST_NS (30 * NS_PER_S)
 
+static bool has_number(const struct pending *entry)
+{
+	for (int i = 0; i < PENDING_NUMBERS; i++) {
+		int fd = atomic_load_explicit(&entry->numbers[i], memory_order_relaxed) - 1;
+		if (fd >= 0 && pending_is(entry, fd))
+			return true;
+	}
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0 &&
+		    pending_is(entry, atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed)))
+			return true;
+	return false;
+}
+
 static bool is_lost(struct pending *entry)
 {
-	int pin = pending_pin(entry);
-	if (pin >= 0 || errno == EMFILE) {
-		if (pin >= 0)
-			close(pin);
+	if (has_number(entry))
 		entry->lost_ns = 0;
-		return false;
-	}
-	if (entry->lost_ns == 0)
+	else if (entry->lost_ns == 0)
 		entry->lost_ns = clock_now_ns();
-	return clock_now_ns() - entry->lost_ns > LOST_NS;
+	return entry->lost_ns != 0 && clock_now_ns() - entry->lost_ns > LOST_NS;
 }
 
 /* The program has learned of its last failure by an error of send or recv, or does not care: most likely it

@@ -51,6 +51,34 @@ struct pending *pending_duplicate(int fd)
 	return NULL;
 }
 
+/* The number is another socket's by now. */
+static void forget_stale(struct pending *entry, int fd)
+{
+	struct hold hold;
+	hold_begin(&hold);
+	enum pending_state state = pending_claim(entry);
+	if (state != PENDING_FREE) {
+		if (pending_of(fd) == entry && !pending_is(entry, fd))
+			pending_forget_number(entry, fd);
+		pending_settle(entry, state);
+	}
+	hold_end(&hold);
+}
+
+struct pending *pending_resolve(int fd)
+{
+	struct pending *entry = pending_of(fd);
+	int errno_before = errno;
+	if (entry != NULL && !pending_is(entry, fd)) {
+		forget_stale(entry, fd);
+		entry = NULL;
+	}
+	if (entry == NULL)
+		entry = pending_duplicate(fd);
+	errno = errno_before;
+	return entry;
+}
+
 uint64_t pending_cookie(const struct pending *entry)
 {
 	return atomic_load_explicit(&pending_cookies[pending_number(entry)], RELAXED);
@@ -89,13 +117,13 @@ int64_t pending_due(const struct pending *entry)
 	return atomic_load_explicit(&pending_dues[pending_number(entry)], RELAXED);
 }
 
-int64_t pending_next_due(void)
+int64_t pending_next_due(int64_t after_ns)
 {
 	int64_t next = INT64_MAX;
 	uint32_t end = atomic_load_explicit(&pending_used, RELAXED);
 	for (uint32_t i = 0; i < end; i++) {
 		int64_t due_ns = atomic_load_explicit(&pending_dues[i], RELAXED);
-		if (due_ns != 0 && due_ns < next)
+		if (due_ns > after_ns && due_ns < next)
 			next = due_ns;
 	}
 	return next;

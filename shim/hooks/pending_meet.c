@@ -4,6 +4,14 @@
 
 #include "hooks/pending.h"
 
+/* For a claimed entry: the number is another socket's; ours may live on under a duplicate. Settles. */
+static void not_ours(struct pending *entry, int fd, enum pending_state state)
+{
+	if (pending_of(fd) == entry)
+		pending_forget_number(entry, fd);
+	pending_settle(entry, state);
+}
+
 /* Claims the entry of a descriptor, if it is still that one's: between a look and the claim it may have been
  * dropped and made anew, for another. PENDING_FREE: nothing is claimed. */
 static enum pending_state claim_for(struct pending *entry, int fd, enum pending_state (*claim)(struct pending *))
@@ -11,36 +19,44 @@ static enum pending_state claim_for(struct pending *entry, int fd, enum pending_
 	enum pending_state state = claim(entry);
 	if (state == PENDING_FREE || pending_is(entry, fd))
 		return state;
-	/* The number is another socket's; ours may live on under a duplicate. */
-	if (pending_of(fd) == entry)
-		pending_forget_number(entry, fd);
-	pending_settle(entry, state);
+	not_ours(entry, fd, state);
 	return PENDING_FREE;
 }
 
 /* ---- events -------------------------------------------------------------------------------------- */
 
+/* For a claimed entry; settles it. */
 static enum sight met_failure(struct pending *entry, int fd, enum pending_state state)
 {
 	int pin = socket_pin(fd, pending_cookie(entry));
-	if (pin < 0) { /* closed this very moment, or no descriptor is to be had */
+	if (pin < 0 && errno == EMFILE) {
 		pending_abandon(entry, state);
 		return SHOWN;
 	}
+	if (pin < 0) {
+		not_ours(entry, fd, state);
+		return SHOWN;
+	}
+	entry->sure = fd + 1;
 	enum sight sight = pending_take_failure(entry, pin, state);
-	close(pin);
+	socket_unpin(pin);
 	return sight;
 }
 
 static enum sight met(struct pending *entry, int fd, bool failed)
 {
-	enum pending_state state = claim_for(entry, fd, pending_claim);
+	enum pending_state state = pending_claim(entry);
+	if (state == PENDING_FREE)
+		return SHOWN;
+	if (failed && (state == PENDING_CONNECTING || state == PENDING_RECONNECTING))
+		return met_failure(entry, fd, state);
+	if (!pending_is(entry, fd)) {
+		not_ours(entry, fd, state);
+		return SHOWN;
+	}
 	switch (state) {
-	case PENDING_FREE: return SHOWN;
 	case PENDING_CONNECTING:
 	case PENDING_RECONNECTING:
-		if (failed)
-			return met_failure(entry, fd, state);
 		/* An event of another descriptor with the same epoll_data says nothing of ours. */
 		if (state == PENDING_CONNECTING || socket_is_connected(fd))
 			pending_succeed(entry, state);
@@ -94,10 +110,8 @@ enum sight pending_expose(struct pending *entry)
 
 enum sight pending_polled(int fd, bool failed)
 {
-	struct pending *entry = pending_of(fd);
 	/* A duplicate fails with its socket. */
-	if (entry == NULL && failed)
-		entry = pending_duplicate(fd);
+	struct pending *entry = failed ? pending_resolve(fd) : pending_of(fd);
 	if (entry == NULL)
 		return SHOWN;
 	enum sight sight = pending_event(entry, fd, failed);
@@ -127,9 +141,7 @@ bool pending_is_quiet(int fd)
 
 struct pending *pending_met(int fd)
 {
-	struct pending *entry = pending_of(fd);
-	if (entry == NULL && pending_any_failing())
-		entry = pending_duplicate(fd);
+	struct pending *entry = pending_any_failing() ? pending_resolve(fd) : pending_of(fd);
 	return entry != NULL && pending_is(entry, fd) ? entry : NULL;
 }
 
@@ -186,7 +198,7 @@ static int taken_pinned(struct pending *entry, int fd, enum pending_state state,
 	else
 		error = taken(entry, pin, state, error, pretence);
 	if (pin >= 0)
-		close(pin);
+		socket_unpin(pin);
 	return error;
 }
 
@@ -269,6 +281,12 @@ int pending_io(int fd)
 		return 0;
 	hold_begin(&hold);
 	enum pending_state state = claim_for(entry, fd, pending_claim_driven);
+	if (state == PENDING_QUIET && socket_blocking(fd) != NON_BLOCKING) {
+		/* The program has made it blocking meanwhile, and would wait here for the connection. */
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
+		pending_fail(entry);
+		state = pending_claim(entry);
+	}
 	if (state == PENDING_QUIET)
 		error = EAGAIN;
 	if (state == PENDING_FAILED)

@@ -143,28 +143,35 @@ void pending_changed(struct pending *entry, int epoll, struct watch *watch, cons
 	pending_expose(entry);
 }
 
-static void found(void *context, const struct epoll_registration *registered)
+/* A registration of a claimed entry. False if it makes the entry one whose failures must be believed: no room,
+ * or not known what it was for, so that we cannot mute it. */
+static bool take_note(struct pending *entry, int epoll, const struct epoll_registration *it)
 {
-	const struct search *search = context;
-	struct epoll_registration it = *registered;
-	it.events = events_given(registered);
-	struct pending *entry = entry_of(search, &it);
-	struct watch *watch = entry != NULL ? pending_watch(entry, search->epoll, it.fd) : NULL;
-	if (entry == NULL)
-		return;
-	if (watch != NULL) {
-		if (pending_state(entry) == PENDING_QUIET)
-			pending_changed(entry, search->epoll, watch, registered);
-		return;
-	}
+	struct epoll_registration given = *it;
+	given.events = events_given(it);
 	atomic_store_explicit(&entry->blind, true, RELAXED);
 	atomic_store_explicit(&entry->extra, true, RELAXED);
-	/* No room, or not known what it was for: a set that we cannot mute must be believed. */
-	if (it.events == 0 || pending_note(entry, search->epoll, &it) == NULL) {
-		atomic_store_explicit(&entry->crowded, true, RELAXED);
-		if (pending_state(entry) == PENDING_QUIET)
-			pending_expose(entry);
-	}
+	if (given.events != 0 && pending_note(entry, epoll, &given) != NULL)
+		return true;
+	atomic_store_explicit(&entry->crowded, true, RELAXED);
+	return false;
+}
+
+static void found(void *context, const struct epoll_registration *it)
+{
+	const struct search *search = context;
+	struct pending *entry = entry_of(search, it);
+	enum pending_state state = entry != NULL ? pending_claim(entry) : PENDING_FREE;
+	if (state == PENDING_FREE)
+		return;
+	/* Claimed, since another thread may be about to note and mute it. */
+	struct watch *watch = pending_watch(entry, search->epoll, it->fd);
+	bool believed = watch == NULL && pending_is(entry, it->fd) && !take_note(entry, search->epoll, it);
+	pending_settle(entry, state);
+	if (state == PENDING_QUIET && believed)
+		pending_expose(entry);
+	if (state == PENDING_QUIET && watch != NULL)
+		pending_changed(entry, search->epoll, watch, it);
 }
 
 static void note_search(struct pending *entry, int epoll)

@@ -31,7 +31,7 @@ static int control(const struct pending *entry, const struct watch *watch, int o
 {
 	struct epoll_event event = {.events = events, .data.u64 = atomic_load_explicit(&watch->data, RELAXED)};
 	int epoll = atomic_load_explicit(&watch->epoll, RELAXED) - 1, fd = atomic_load_explicit(&watch->fd, RELAXED);
-	if (!pending_is(entry, fd))
+	if (entry->sure != fd + 1 && !pending_is(entry, fd))
 		return ENOENT; /* the number is another's, and so is what is registered under it */
 	return real_epoll_ctl()(epoll, operation, fd, &event) == 0 ? 0 : errno;
 }
@@ -182,7 +182,7 @@ static bool answer_quiet(struct pending *entry, int epoll, int operation, int fd
 	if (state == PENDING_FREE)
 		return false;
 	bool answered = state == PENDING_QUIET && pending_is(entry, fd);
-	if (answered && operation == EPOLL_CTL_ADD && free_watch(entry) == NULL) {
+	if (answered && operation != EPOLL_CTL_DEL && pending_watch(entry, epoll, fd) == NULL && free_watch(entry) == NULL) {
 		/* No room to keep what it asks for: the retries end, and the kernel speaks for itself. */
 		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
 		pending_fail(entry);

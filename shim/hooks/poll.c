@@ -141,7 +141,7 @@ static __attribute__((noinline)) int late(struct pollfd *fds, nfds_t count, bool
 	if (endless)
 		return go_on(fds, count, clock_mark(), WAIT_FOR_EVER, mask, result);
 	for (nfds_t i = 0; i < count; i++) {
-		struct pending *entry = fds[i].revents != 0 ? pending_of(fds[i].fd) : NULL;
+		struct pending *entry = (fds[i].revents & (POLLERR | POLLHUP)) != 0 ? pending_resolve(fds[i].fd) : NULL;
 		if (entry != NULL && pending_expose(entry) == SHOWN_FAILED)
 			fds[i].revents |= POLLERR;
 	}

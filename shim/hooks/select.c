@@ -232,8 +232,9 @@ static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, f
 	size_t words = ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS;
 	for (size_t word = 0; word < words && !thread_held; word++)
 		for (unsigned long bits = any_of(sets, word); bits != 0; bits &= bits - 1) {
-			struct pending *entry = pending_of((int)word * (int)WORD_BITS + __builtin_ctzl(bits));
-			if (entry != NULL)
+			int fd = (int)word * (int)WORD_BITS + __builtin_ctzl(bits);
+			struct pending *entry = pending_of(fd);
+			if (entry != NULL && pending_is(entry, fd) && has_failed(fd))
 				pending_expose(entry);
 		}
 }

@@ -70,8 +70,11 @@ int wait_on(struct wait *wait)
 	struct timespec left;
 	int result, error, errno_before = errno;
 	int64_t end_ns = end_of(wait);
+	pending_tidy(clock_mark());
 	hold_begin(&hold);
 	do {
+		if (wait->prepare != NULL)
+			wait->prepare(wait);
 		int64_t due_ns = pending_drive();
 		result = once(wait, left_until(due_ns < end_ns ? due_ns : end_ns, &left), &hold);
 		error = result < 0 ? errno : errno_before;

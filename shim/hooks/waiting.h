@@ -21,6 +21,8 @@ struct wait {
 	uint64_t start;  /* clock_mark() of the program's call */
 	int64_t span_ns; /* its time-out; WAIT_FOR_EVER */
 	const sigset_t *mask; /* the program's; NULL = the thread's */
+	/* Before each wait, with signals held; may be NULL. */
+	void (*prepare)(struct wait *wait);
 	/* One real wait. Returns its result, with errno. */
 	int (*once)(struct wait *wait, const struct timespec *left, const sigset_t *mask);
 	/* Hides what the program is not to see of a positive result; returns what is left of it. */
