@@ -111,12 +111,13 @@ static void *works(void *unused)
 	while (!stop) {
 		if (epoll_wait(set, &event, 1, 100) < 1 || seen[event.data.fd])
 			continue;
-		/* Another worker may be reading the error this moment: whoever gets it tells. */
+		/* Another worker may have read the error this moment, and be held up before it says so. */
 		if (error_of(event.data.fd) != 0) {
 			seen[event.data.fd] = 1;
 			continue;
 		}
-		pause_ms(1);
+		for (int turn = 0; turn < 20 && !seen[event.data.fd]; turn++)
+			pause_ms(1);
 		if (!seen[event.data.fd] && !stop)
 			deceptions++;
 	}
