@@ -108,7 +108,7 @@ uint64_t socket_inode(int socket);
  * program's own. -1 with errno EBADF if the descriptor is
  * another one by now, EMFILE if none is to be had. */
 int socket_pin(int socket, uint64_t cookie);
-void socket_unpin(int pin);
+void socket_unpin(int pin, int socket);
 
 bool socket_is_stream(int socket);
 

@@ -238,9 +238,6 @@ void pending_connect_again(struct pending *entry);
 /* connect(2)'s answers for an attempt that is not over. */
 bool pending_is_under_way(int error);
 
-/* A descriptor of the entry's socket, to be closed; -1 with errno EMFILE, or EBADF if there is none. */
-int pending_pin(struct pending *entry);
-
 /* ---- pending_meet.c: where the program meets an entry. All keep errno. ----------------------------- */
 
 /* An event of the descriptor has come out of a wait. `failed`: with POLLERR or POLLHUP. */

@@ -147,26 +147,29 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 	return SHOWN_FAILED;
 }
 
-static int pin_number(struct pending *entry, _Atomic(int) *number)
+/* Pins the socket by one of its numbers, which is told too: a number that is another's by now is forgotten. */
+static int pin_number(struct pending *entry, int fd, int *socket)
 {
-	int fd = atomic_load_explicit(number, memory_order_relaxed) - 1;
 	int pin = fd >= 0 ? socket_pin(fd, pending_cookie(entry)) : -1;
 	if (fd >= 0 && pin < 0 && errno == EBADF)
 		pending_forget_number(entry, fd);
-	if (pin >= 0)
+	if (pin >= 0) {
 		entry->sure = fd + 1;
+		*socket = fd;
+	}
 	return pin;
 }
 
-int pending_pin(struct pending *entry)
+/* A descriptor of the entry's socket, for socket_unpin(); -1 with errno EMFILE, or EBADF if there is none. */
+static int pin_any(struct pending *entry, int *socket)
 {
 	int pin = -1;
 	errno = EBADF;
 	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_NUMBERS; i++)
-		pin = pin_number(entry, &entry->numbers[i]);
+		pin = pin_number(entry, atomic_load_explicit(&entry->numbers[i], memory_order_relaxed) - 1, socket);
 	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_WATCHES; i++)
 		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0)
-			pin = socket_pin(atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), pending_cookie(entry));
+			pin = pin_number(entry, atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), socket);
 	return pin;
 }
 
@@ -197,7 +200,7 @@ static void attempt(struct pending *entry, int pin)
 
 void pending_connect_again(struct pending *entry)
 {
-	int pin = pending_pin(entry);
+	int socket = -1, pin = pin_any(entry, &socket);
 	if (pin < 0 && errno != EMFILE) {
 		lose(entry);
 	} else if (pin < 0 || socket_blocking(pin) != NON_BLOCKING) {
@@ -206,6 +209,5 @@ void pending_connect_again(struct pending *entry)
 	} else {
 		attempt(entry, pin);
 	}
-	if (pin >= 0)
-		socket_unpin(pin);
+	socket_unpin(pin, socket);
 }

@@ -39,7 +39,7 @@ static enum sight met_failure(struct pending *entry, int fd, enum pending_state 
 	}
 	entry->sure = fd + 1;
 	enum sight sight = pending_take_failure(entry, pin, state);
-	socket_unpin(pin);
+	socket_unpin(pin, fd);
 	return sight;
 }
 
@@ -197,8 +197,7 @@ static int taken_pinned(struct pending *entry, int fd, enum pending_state state,
 		pending_abandon(entry, state);
 	else
 		error = taken(entry, pin, state, error, pretence);
-	if (pin >= 0)
-		socket_unpin(pin);
+	socket_unpin(pin, fd);
 	return error;
 }
 

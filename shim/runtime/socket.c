@@ -52,9 +52,9 @@ int socket_pin(int socket, uint64_t cookie)
 	return -1;
 }
 
-void socket_unpin(int pin)
+void socket_unpin(int pin, int socket)
 {
-	if (!is_alone())
+	if (pin >= 0 && pin != socket)
 		close(pin);
 }
 
