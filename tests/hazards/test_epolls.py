@@ -160,19 +160,19 @@ def test_registration_of_a_descriptor_that_was_closed(order):
 
 @pytest.mark.parametrize("trigger", ["edge", "oneshot"])
 def test_one_of_several_threads_gets_the_event(trigger):
-    check({"count": "1", "wrong": "0", "late": "0"}, recovers("epolls", "threads", trigger))
+    check({"count": "1", "wrong": "0", "late": "0"}, recovers("epoll_threads", "threads", trigger))
 
 
 @pytest.mark.parametrize("scenario", ["left-alone", "left-waiting"])
 @pytest.mark.parametrize("trigger", TRIGGERS)
 def test_another_thread_goes_on(scenario, trigger):
     """The one that met the failure never looks again."""
-    check({"thread": "event"}, recovers("epolls", scenario, trigger))
+    check({"thread": "event"}, recovers("epoll_threads", scenario, trigger))
 
 
 @pytest.mark.parametrize("by, trigger", [(by, trigger) for by in ("call", "ring") for trigger in TRIGGERS if (by, trigger) != ("ring", "oneshot")])
 def test_thread_that_waited_before_the_connect(by, trigger):
-    check({"thread": "event"}, recovers("epolls", "reactor", by, trigger))
+    check({"thread": "event"}, recovers("epoll_threads", "reactor", by, trigger))
 
 
 @pytest.mark.parametrize("trigger", ["edge", "oneshot"])
@@ -180,8 +180,8 @@ def test_storm(trigger):
     """Hundreds of sockets, several threads: all connect, each is told of once, and of nothing else. The backoff is
     longer than a thread is held up between the kernel's answer and its look at it."""
     with LatePort() as port:
-        fails_without("epolls", "stormed", trigger, port.number)
-        with Host("epolls", "stormed", trigger, port.number, **{**BRIEF, "base_delay_ms": 100}) as host:
+        fails_without("epoll_threads", "stormed", trigger, port.number)
+        with Host("epoll_threads", "stormed", trigger, port.number, **{**BRIEF, "base_delay_ms": 100}) as host:
             host.wait_event("attempt_failed", 600)
             with port.open("hang") as server:
                 said = host.finish()
@@ -204,7 +204,7 @@ ANSWERS = {
 
 def check_change(change, trigger, registered, changed):
     """The kernel's answers; silence until there is a connection; and what was asked for last counts."""
-    told = recovers("epolls", "change", change, trigger, registered, changed, base_delay_ms=300)
+    told = recovers("epoll_changes", "change", change, trigger, registered, changed, base_delay_ms=300)
     oneshot = change == "make-oneshot" or (trigger == "oneshot" and change != "make-edge")
     check({**ANSWERS[change], "quiet": "0", "count": "1", "events": "OUT ", "data": "own",
            "readable": "not asked" if oneshot else "yes"}, told)
@@ -229,23 +229,23 @@ def test_changes_by_a_ring_that_cannot_be_followed(change, registered):
     """EPOLLONESHOT that has fired: what it was for is not known. The failure is told, and so is its error: never
     a connection that is none."""
     with LatePort() as port:
-        said, _ = run_host("epolls", "change", change, "oneshot", registered, "ring", port.number, **{**BRIEF, "max_attempts": 2})
+        said, _ = run_host("epoll_changes", "change", change, "oneshot", registered, "ring", port.number, **{**BRIEF, "max_attempts": 2})
     assert said["connect"] == "ECONNREFUSED"
 
 
 def test_registration_that_is_removed():
-    check({"removed": "ok", "result": "1", "count": "0"}, recovers("epolls", "removed", base_delay_ms=300))
+    check({"removed": "ok", "result": "1", "count": "0"}, recovers("epoll_changes", "removed", base_delay_ms=300))
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
 def test_registration_that_is_made_in_the_backoff(trigger):
-    check({"quiet": "0", "count": "1", "events": "OUT ", "data": "own"}, recovers("epolls", "added-late", trigger, base_delay_ms=300))
+    check({"quiet": "0", "count": "1", "events": "OUT ", "data": "own"}, recovers("epoll_changes", "added-late", trigger, base_delay_ms=300))
 
 
 def test_rules_of_exclusive_registrations():
     with LatePort() as port:
-        without, _ = run_host("epolls", "exclusive-rules", port.number, shim=False)
-        said, _ = run_host("epolls", "exclusive-rules", port.number, **ENDLESS)
+        without, _ = run_host("epoll_changes", "exclusive-rules", port.number, shim=False)
+        said, _ = run_host("epoll_changes", "exclusive-rules", port.number, **ENDLESS)
     assert said == without and {"EINVAL", "EEXIST", "ENOENT", "EFAULT"} <= set(without.values())
 
 

@@ -189,7 +189,7 @@ def test_other_descriptors_are_delivered_at_once(wait):
 @pytest.mark.parametrize("wait", WAITS)
 def test_handler_ends_the_call(wait, flags):
     """EINTR, as a wait is never restarted; the next call recovers."""
-    with LatePort() as port, Host("waits", "signalled", wait, flags, port.number, **BRIEF) as host:
+    with LatePort() as port, Host("wait_signals", "signalled", wait, flags, port.number, **BRIEF) as host:
         host.wait_event("attempt_failed")
         host.kill(signal.SIGALRM)
         assert [host.wait_line(), host.wait_line()] == ["start=EINPROGRESS", "interrupted=once"]
@@ -204,8 +204,8 @@ def test_handler_ends_the_call(wait, flags):
 def test_mask_of_the_call(wait, moment):
     """A signal that the call alone lets through ends it, once, also when it was pending before."""
     with LatePort() as port:
-        fails_without("waits", "masked", wait, "during", port.number)
-        with Host("waits", "masked", wait, moment, port.number, **BRIEF) as host:
+        fails_without("wait_signals", "masked", wait, "during", port.number)
+        with Host("wait_signals", "masked", wait, moment, port.number, **BRIEF) as host:
             host.wait_event("attempt_failed")
             if moment == "during":
                 host.kill(signal.SIGALRM)
@@ -219,7 +219,7 @@ def test_mask_of_the_call(wait, moment):
 @pytest.mark.parametrize("wait", ["ppoll", "pselect"])
 def test_storm_of_signals(wait):
     """Each handler that has run has ended one call."""
-    with LatePort() as port, Host("waits", "stormed", wait, port.number, **{**BRIEF, "base_delay_ms": 10}) as host:
+    with LatePort() as port, Host("wait_signals", "stormed", wait, port.number, **{**BRIEF, "base_delay_ms": 10}) as host:
         host.wait_event("attempt_failed", 15)
         with port.open() as server:
             said = host.finish()
@@ -230,7 +230,7 @@ def test_storm_of_signals(wait):
 @pytest.mark.parametrize("wait", ["poll", "select"])
 def test_cancelled_thread(wait):
     """It ends, with its mask as it was, and leaves the connect to the others."""
-    said = recovers("waits", "cancelled", wait)
+    said = recovers("wait_signals", "cancelled", wait)
     assert (said["thread"], said["mask"]) == ("cancelled", "kept")
 
 
