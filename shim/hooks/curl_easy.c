@@ -1,9 +1,35 @@
 /* The easy interface of libcurl, interposed for each flavour under its own version node. */
+#include "hooks/curl_export.h"
 #include "hooks/curl_handle.h"
+#include "hooks/curl_multi.h"
 
 #include <sys/stat.h>
 
 #include "retryshim/runtime.h"
+
+/* ---- records --------------------------------------------------------------------------------------- */
+
+enum { BUCKET_BITS = 10 };
+
+static _Atomic(struct record *) buckets[1 << BUCKET_BITS];
+static const struct record_table table = {sizeof(struct easy), BUCKET_BITS, buckets};
+
+struct easy *easy_find(CURL *handle) { return (struct easy *)record_find(&table, handle); }
+
+struct easy *easy_add(CURL *handle, const struct curl_real *real)
+{
+	struct easy *easy = (struct easy *)record_add(&table, handle);
+	if (easy == NULL)
+		return NULL;
+	if (easy->multi != NULL) /* its last owner was closed behind our back */
+		member_forget(easy);
+	easy->real = real;
+	easy->served = true;
+	easy->wrapped = easy->active = easy->backing_off = false;
+	options_default(&easy->options);
+	record_publish(&easy->record, handle);
+	return easy;
+}
 
 /* ---- ours: the same for every flavour -------------------------------------------------------------- */
 
@@ -58,7 +84,7 @@ static CURLcode shim_perform(enum flavour flavour, const void *caller, CURL *han
 		return real->easy_perform(handle);
 	}
 	uintptr_t depth = depth_enter();
-	CURLcode code = transfer_perform(easy, handle, config);
+	CURLcode code = perform(easy, handle, config);
 	depth_leave(depth);
 	return code;
 }
@@ -94,6 +120,8 @@ static void shim_reset(enum flavour flavour, const void *caller, CURL *handle)
 	const struct curl_real *real = real_of(easy, flavour, caller);
 	if (real == NULL)
 		return;
+	if (easy != NULL && easy->multi != NULL)
+		member_reset(easy);
 	real->easy_reset(handle);
 	if (easy != NULL) {
 		options_default(&easy->options);
@@ -110,10 +138,31 @@ static void shim_cleanup(enum flavour flavour, const void *caller, CURL *handle)
 	/* Closing may still call the program back (FTP's QUIT), through us. From the moment that libcurl
 	 * frees the handle another thread may get one at the same address. */
 	if (easy != NULL)
-		easy_retire(easy);
+		record_retire(&easy->record);
 	real->easy_cleanup(handle);
-	if (easy != NULL)
-		easy_release(easy);
+	if (easy == NULL)
+		return;
+	if (easy->multi != NULL)
+		member_forget(easy);
+	journal_free(&easy->response.journal);
+	record_release(&easy->record);
+}
+
+/* To libcurl the transfer is over during a backoff, and there is nothing to pause; to the program it
+ * is under way. Then the next attempt waits. */
+static CURLcode shim_pause(enum flavour flavour, const void *caller, CURL *handle, int what)
+{
+	struct easy *easy = easy_find(handle);
+	const struct curl_real *real = real_of(easy, flavour, caller);
+	if (real == NULL)
+		return CURLE_FAILED_INIT;
+	CURLcode code = easy != NULL && easy->backing_off ? CURLE_OK : real->easy_pause(handle, what);
+	if (easy != NULL && code == CURLE_OK) {
+		easy->paused = what & CURLPAUSE_ALL;
+		if (easy->backing_off && easy->multi != NULL)
+			member_pause_changed(easy);
+	}
+	return code;
 }
 
 static CURLcode shim_mime_data_cb(enum flavour flavour, const void *caller, curl_mimepart *part, curl_off_t size,
@@ -141,63 +190,21 @@ static CURLcode shim_mime_filedata(enum flavour flavour, const void *caller, cur
 
 /* ---- exported: one set of symbols for each flavour ------------------------------------------------- */
 
-#define CALLER __builtin_return_address(0)
-#define EXPORT(name, suffix, node)                                                \
-	__asm__(".symver " #name "_" #suffix ", " #name node);                          \
-	__attribute__((visibility("default")))
-
-#define EXPORT_FLAVOUR(flavour, suffix, node)                                                                  \
-	CURL *curl_easy_init_##suffix(void);                                                                         \
-	CURLcode curl_easy_setopt_##suffix(CURL *handle, CURLoption option, ...);                                    \
-	CURLcode curl_easy_perform_##suffix(CURL *handle);                                                           \
-	CURL *curl_easy_duphandle_##suffix(CURL *handle);                                                            \
-	void curl_easy_reset_##suffix(CURL *handle);                                                                 \
-	void curl_easy_cleanup_##suffix(CURL *handle);                                                               \
-	CURLcode curl_mime_data_cb_##suffix(curl_mimepart *part, curl_off_t size, curl_read_callback read,           \
-	                                    curl_seek_callback seek, curl_free_callback release, void *context);     \
-	CURLcode curl_mime_filedata_##suffix(curl_mimepart *part, const char *path);                                 \
-	EXPORT(curl_easy_init, suffix, node) CURL *curl_easy_init_##suffix(void)                                     \
-	{                                                                                                            \
-		return shim_init(flavour, CALLER);                                                                         \
-	}                                                                                                            \
-	EXPORT(curl_easy_setopt, suffix, node)                                                                       \
-	CURLcode curl_easy_setopt_##suffix(CURL *handle, CURLoption option, ...)                                     \
-	{                                                                                                            \
-		va_list arguments;                                                                                         \
-		va_start(arguments, option);                                                                               \
-		CURLcode code = shim_setopt(flavour, CALLER, handle, option, arguments);                                   \
-		va_end(arguments);                                                                                         \
-		return code;                                                                                               \
-	}                                                                                                            \
-	EXPORT(curl_easy_perform, suffix, node) CURLcode curl_easy_perform_##suffix(CURL *handle)                    \
-	{                                                                                                            \
-		return shim_perform(flavour, CALLER, handle);                                                              \
-	}                                                                                                            \
-	EXPORT(curl_easy_duphandle, suffix, node) CURL *curl_easy_duphandle_##suffix(CURL *handle)                   \
-	{                                                                                                            \
-		return shim_duphandle(flavour, CALLER, handle);                                                            \
-	}                                                                                                            \
-	EXPORT(curl_easy_reset, suffix, node) void curl_easy_reset_##suffix(CURL *handle)                            \
-	{                                                                                                            \
-		shim_reset(flavour, CALLER, handle);                                                                       \
-	}                                                                                                            \
-	EXPORT(curl_easy_cleanup, suffix, node) void curl_easy_cleanup_##suffix(CURL *handle)                        \
-	{                                                                                                            \
-		shim_cleanup(flavour, CALLER, handle);                                                                     \
-	}                                                                                                            \
-	EXPORT(curl_mime_data_cb, suffix, node)                                                                      \
-	CURLcode curl_mime_data_cb_##suffix(curl_mimepart *part, curl_off_t size, curl_read_callback read,           \
-	                                    curl_seek_callback seek, curl_free_callback release, void *context)      \
-	{                                                                                                            \
-		return shim_mime_data_cb(flavour, CALLER, part, size, read, seek, release, context);                       \
-	}                                                                                                            \
-	EXPORT(curl_mime_filedata, suffix, node)                                                                     \
-	CURLcode curl_mime_filedata_##suffix(curl_mimepart *part, const char *path)                                  \
-	{                                                                                                            \
-		return shim_mime_filedata(flavour, CALLER, part, path);                                                    \
-	}
-
-EXPORT_FLAVOUR(FLAVOUR_ANY, any, "@@LIBRETRYSHIM")
-EXPORT_FLAVOUR(FLAVOUR_OPENSSL, openssl, "@CURL_OPENSSL_4")
-EXPORT_FLAVOUR(FLAVOUR_GNUTLS, gnutls, "@CURL_GNUTLS_3")
-EXPORT_FLAVOUR(FLAVOUR_NSS, nss, "@CURL_NSS_3")
+EXPORT_CURL(CURL *, curl_easy_init, (void), shim_init(FROM))
+EXPORT_CURL(CURLcode, curl_easy_perform, (CURL *handle), shim_perform(FROM, handle))
+EXPORT_CURL(CURL *, curl_easy_duphandle, (CURL *handle), shim_duphandle(FROM, handle))
+EXPORT_CURL(void, curl_easy_reset, (CURL *handle), shim_reset(FROM, handle))
+EXPORT_CURL(void, curl_easy_cleanup, (CURL *handle), shim_cleanup(FROM, handle))
+EXPORT_CURL(CURLcode, curl_easy_pause, (CURL *handle, int what), shim_pause(FROM, handle, what))
+EXPORT_CURL(CURLcode, curl_mime_filedata, (curl_mimepart *part, const char *path), shim_mime_filedata(FROM, part, path))
+EXPORT_CURL(CURLcode, curl_mime_data_cb,
+            (curl_mimepart *part, curl_off_t size, curl_read_callback read, curl_seek_callback seek,
+             curl_free_callback release, void *context),
+            shim_mime_data_cb(FROM, part, size, read, seek, release, context))
+EXPORT_CURL_BODY(CURLcode, curl_easy_setopt, (CURL *handle, CURLoption option, ...),
+	va_list arguments;
+	va_start(arguments, option);
+	CURLcode code = shim_setopt(FROM, handle, option, arguments);
+	va_end(arguments);
+	return code;
+)

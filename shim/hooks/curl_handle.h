@@ -1,14 +1,19 @@
 /* Private to the curl hooks: what is known of one easy handle, and who does what with it.
  *
- *   curl_easy.c      the exported functions
- *   curl_handle.c    from a CURL pointer to its struct easy
+ *   curl_easy.c      the exported functions of the easy interface
+ *   curl_multi.c     those of the multi interface; curl_multi.h has what is known of a multi
+ *   curl_export.h    one exported function for each flavour
+ *   curl_records.c   from libcurl's pointers to our records
  *   curl_options.c   follows curl_easy_setopt
  *   curl_response.c  stands between libcurl and the program's callbacks
  *   curl_deliver.c   hands on to those, or holds back
  *   curl_journal.c   what is held back
  *   curl_facts.c     what libcurl knows, in the engine's terms
  *   curl_upload.c    the request's body, and whether it can be produced again
- *   curl_transfer.c  one operation: attempts and verdicts
+ *   curl_transfer.c  one operation: attempts and verdicts, whoever drives it
+ *   curl_perform.c   drives it for curl_easy_perform, and sleeps
+ *   curl_members.c   drives those of a multi, and never does
+ *   curl_timer.c     the multi's time-outs, which end at our instants
  *
  * libcurl forbids using a handle from two threads at once, so a struct easy needs no guard of its own.
  */
@@ -23,6 +28,7 @@
 #include <stdio.h>
 
 #include "hooks/curl_real.h"
+#include "hooks/curl_records.h"
 #include "retryshim/hooks.h"
 
 /* ---- what the program asked for ------------------------------------------------------------------ */
@@ -112,17 +118,32 @@ struct response {
 
 /* ---- one handle ------------------------------------------------------------------------------------ */
 
+struct link {
+	struct link *before, *after; /* a ring around its list's head */
+};
+
+/* Where a multi's handle stands: under way or told; in a backoff; over, and its message not read. */
+enum member { MEMBER_OTHER, MEMBER_WAITING, MEMBER_FINISHED, MEMBER_STATES };
+
 struct easy {
-	struct easy *next;       /* in its bucket; constant */
-	_Atomic(CURL *) handle;  /* NULL: free for another handle */
+	struct record record; /* its key is the CURL pointer */
 	const struct curl_real *real;
 	struct easy_options options;
 	bool served;  /* false: known for its library alone, RETRY_CURL or RETRY_ENABLED is 0 */
 	bool wrapped; /* our callbacks are installed */
+	int paused;   /* CURLPAUSE_*, as curl_easy_pause left it: no attempt starts while it is not 0 */
 
-	/* The operation that curl_easy_perform is in, if active. */
+	/* The multi that it has been added to, if any. */
+	struct multi *multi;
+	enum member member;
+	struct link link;
+	CURLMsg message; /* in a backoff its result alone */
+
+	/* The operation. `active`: libcurl is at work on an attempt of ours. */
 	bool active;
-	bool begun;  /* op is valid: something has failed */
+	bool backing_off; /* between two attempts */
+	bool begun;       /* op is valid: something has failed */
+	const char *hook; /* the operation's name */
 	const struct config *config;
 	uint64_t start;   /* clock_mark() */
 	int64_t start_ns; /* once begun */
@@ -140,12 +161,9 @@ struct easy {
 	struct response response;
 };
 
-/* curl_handle.c. Lock-free; allocates only in easy_add(), and gives no memory back: the bound is the
- * largest number of handles that lived at once. */
+/* curl_easy.c */
 struct easy *easy_find(CURL *handle);
 struct easy *easy_add(CURL *handle, const struct curl_real *real); /* options at libcurl's defaults; NULL: no memory */
-void easy_retire(struct easy *easy); /* no longer found; callbacks of the closing handle may still come */
-void easy_release(struct easy *easy); /* free for another handle */
 
 /* curl_options.c */
 void options_default(struct easy_options *options);
@@ -188,11 +206,30 @@ bool upload_rewind(void *easy); /* false: the body cannot be produced again */
 /* A MIME part has a source that cannot be read twice: no MIME body counts as repeatable from now on. */
 void upload_saw_seekless_mime(void);
 
-/* curl_transfer.c */
-CURLcode transfer_perform(struct easy *easy, CURL *handle, const struct config *config);
+/* curl_transfer.c. The order of calls: begin; then start_attempt and end_attempt, and while that says
+ * true, after the backoff, next_attempt or one of the stop functions. *code is the attempt's outcome, and in
+ * the end the program's. */
+void transfer_begin(struct easy *easy, CURL *handle, const struct config *config, const char *hook);
+void transfer_start_attempt(struct easy *easy, CURL *handle);
+/* True: another attempt is due at easy->verdict.at_ns. False: the operation is over. */
+bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code);
+void transfer_next_attempt(struct easy *easy);
+/* The backoff ends early: the last attempt's outcome stands. False if that cannot be, since its response is no
+ * longer whole: the backoff goes on. REASON_NONE: the program's own doing, not told. */
+bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason reason);
+void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code); /* by the progress callback */
+/* The program's progress callback, as libcurl calls it while nothing moves; true if it aborts. */
+bool transfer_progress_aborts(const struct easy *easy);
+bool transfer_has_progress(const struct easy *easy);
 /* Puts the program's own values where an attempt has others. */
 void transfer_restore_options(struct easy *easy, CURL *handle);
 
-static inline CURL *handle_of(struct easy *easy) { return atomic_load_explicit(&easy->handle, memory_order_relaxed); }
+/* curl_perform.c */
+CURLcode perform(struct easy *easy, CURL *handle, const struct config *config);
+
+static inline CURL *handle_of(struct easy *easy)
+{
+	return atomic_load_explicit(&easy->record.key, memory_order_relaxed);
+}
 
 #endif

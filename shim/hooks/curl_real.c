@@ -31,27 +31,46 @@ static void *find(void *where, const char *name, const char *version)
 	return version[0] != '\0' ? dlvsym(where, name, version) : dlsym(where, name);
 }
 
+enum { REQUIRED, OPTIONAL };
+
 static bool fill(struct curl_real *real, void *where, const char *version)
 {
-	struct {
+	const struct {
 		void *slot;
 		const char *name;
+		int kind;
 	} functions[] = {
-		{&real->easy_init, "curl_easy_init"},           {&real->easy_setopt, "curl_easy_setopt"},
-		{&real->easy_perform, "curl_easy_perform"},     {&real->easy_getinfo, "curl_easy_getinfo"},
-		{&real->easy_duphandle, "curl_easy_duphandle"}, {&real->easy_reset, "curl_easy_reset"},
-		{&real->easy_cleanup, "curl_easy_cleanup"},     {&real->easy_strerror, "curl_easy_strerror"},
+		{&real->easy_init, "curl_easy_init", REQUIRED},
+		{&real->easy_setopt, "curl_easy_setopt", REQUIRED},
+		{&real->easy_perform, "curl_easy_perform", REQUIRED},
+		{&real->easy_getinfo, "curl_easy_getinfo", REQUIRED},
+		{&real->easy_duphandle, "curl_easy_duphandle", REQUIRED},
+		{&real->easy_reset, "curl_easy_reset", REQUIRED},
+		{&real->easy_cleanup, "curl_easy_cleanup", REQUIRED},
+		{&real->easy_strerror, "curl_easy_strerror", REQUIRED},
+		{&real->easy_pause, "curl_easy_pause", REQUIRED},
+		{&real->multi_init, "curl_multi_init", REQUIRED},
+		{&real->multi_cleanup, "curl_multi_cleanup", REQUIRED},
+		{&real->multi_add_handle, "curl_multi_add_handle", REQUIRED},
+		{&real->multi_remove_handle, "curl_multi_remove_handle", REQUIRED},
+		{&real->multi_perform, "curl_multi_perform", REQUIRED},
+		{&real->multi_socket, "curl_multi_socket", REQUIRED},
+		{&real->multi_socket_action, "curl_multi_socket_action", REQUIRED},
+		{&real->multi_socket_all, "curl_multi_socket_all", REQUIRED},
+		{&real->multi_info_read, "curl_multi_info_read", REQUIRED},
+		{&real->multi_timeout, "curl_multi_timeout", REQUIRED},
+		{&real->multi_setopt, "curl_multi_setopt", REQUIRED},
+		{&real->multi_wait, "curl_multi_wait", REQUIRED},
+		{&real->multi_poll, "curl_multi_poll", OPTIONAL},
+		{&real->mime_data_cb, "curl_mime_data_cb", OPTIONAL},
+		{&real->mime_filedata, "curl_mime_filedata", OPTIONAL},
 	};
 	for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
 		void *function = find(where, functions[i].name, version);
-		if (function == NULL)
+		if (function == NULL && functions[i].kind == REQUIRED)
 			return false;
 		memcpy(functions[i].slot, &function, sizeof function);
 	}
-	void *data_cb = find(where, "curl_mime_data_cb", version);
-	void *filedata = find(where, "curl_mime_filedata", version);
-	memcpy(&real->mime_data_cb, &data_cb, sizeof data_cb);
-	memcpy(&real->mime_filedata, &filedata, sizeof filedata);
 	return true;
 }
 

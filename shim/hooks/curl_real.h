@@ -26,9 +26,24 @@ struct curl_real {
 	void (*easy_reset)(CURL *);
 	void (*easy_cleanup)(CURL *);
 	const char *(*easy_strerror)(CURLcode);
+	CURLcode (*easy_pause)(CURL *, int);
+	CURLM *(*multi_init)(void);
+	CURLMcode (*multi_cleanup)(CURLM *);
+	CURLMcode (*multi_add_handle)(CURLM *, CURL *);
+	CURLMcode (*multi_remove_handle)(CURLM *, CURL *);
+	CURLMcode (*multi_perform)(CURLM *, int *);
+	CURLMcode (*multi_socket)(CURLM *, curl_socket_t, int *);
+	CURLMcode (*multi_socket_action)(CURLM *, curl_socket_t, int, int *);
+	CURLMcode (*multi_socket_all)(CURLM *, int *);
+	CURLMsg *(*multi_info_read)(CURLM *, int *);
+	CURLMcode (*multi_timeout)(CURLM *, long *);
+	CURLMcode (*multi_setopt)(CURLM *, CURLMoption, ...);
+	CURLMcode (*multi_wait)(CURLM *, struct curl_waitfd *, unsigned, int, int *);
+	/* NULL where the library is too old to have them. */
+	CURLMcode (*multi_poll)(CURLM *, struct curl_waitfd *, unsigned, int, int *); /* 7.66 */
 	CURLcode (*mime_data_cb)(curl_mimepart *, curl_off_t, curl_read_callback, curl_seek_callback, curl_free_callback,
-	                         void *); /* this and the next: NULL before libcurl 7.56 */
-	CURLcode (*mime_filedata)(curl_mimepart *, const char *);
+	                         void *); /* 7.56 */
+	CURLcode (*mime_filedata)(curl_mimepart *, const char *); /* 7.56 */
 	const void *base; /* where the library is mapped */
 };
 

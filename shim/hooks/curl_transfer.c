@@ -1,4 +1,4 @@
-/* One curl_easy_perform: attempts, verdicts, and what has to be put right between them. */
+/* One operation: attempts, verdicts, and what has to be put right between them. */
 #include "hooks/curl_handle.h"
 
 #include "retryshim/runtime.h"
@@ -12,7 +12,7 @@ static bool begin(struct easy *easy)
 		return true;
 	facts_target(easy, &target);
 	easy->start_ns = clock_of_mark(easy->start);
-	easy->begun = op_begin(&easy->op, easy->config, "curl_easy_perform", &target, easy->start_ns,
+	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
 	easy->op.rewind = upload_rewind;
 	easy->op.rewind_context = easy;
@@ -72,11 +72,15 @@ static bool drops_response(struct easy *easy)
 
 /* ---- between attempts ---------------------------------------------------------------------------- */
 
-enum waited { WAITED, WAIT_ABORTED, WAIT_INTERRUPTED };
-
-/* The program's progress callback, as libcurl calls it while nothing moves; true if it aborts. */
-static bool progress_aborts(const struct easy_options *options)
+bool transfer_has_progress(const struct easy *easy)
 {
+	const struct easy_options *options = &easy->options;
+	return !options->no_progress && (options->xferinfo != NULL || options->progress != NULL);
+}
+
+bool transfer_progress_aborts(const struct easy *easy)
+{
+	const struct easy_options *options = &easy->options;
 	int result = 0;
 	if (options->no_progress)
 		return false;
@@ -85,22 +89,6 @@ static bool progress_aborts(const struct easy_options *options)
 	else if (options->progress != NULL)
 		result = options->progress(options->progress_data, 0, 0, 0, 0);
 	return result != 0 && result != CURL_PROGRESSFUNC_CONTINUE;
-}
-
-static enum waited wait_until(struct easy *easy, int64_t at_ns)
-{
-	const int64_t slice_ns = 200 * NS_PER_MS;
-	for (;;) {
-		if (progress_aborts(&easy->options))
-			return WAIT_ABORTED;
-		int64_t now_ns = clock_now_ns();
-		if (now_ns >= at_ns)
-			return WAITED;
-		bool asks = !easy->options.no_progress && (easy->options.xferinfo != NULL || easy->options.progress != NULL);
-		int64_t until_ns = asks && at_ns - now_ns > slice_ns ? now_ns + slice_ns : at_ns;
-		if (sleep_until(until_ns) == SLEEP_INTERRUPTED)
-			return WAIT_INTERRUPTED;
-	}
 }
 
 /* CURLOPT_TIMEOUT_MS bounds the operation: each further attempt gets what is left of it. */
@@ -121,25 +109,10 @@ void transfer_restore_options(struct easy *easy, CURL *handle)
 {
 	easy->real->easy_setopt(handle, CURLOPT_TIMEOUT_MS, easy->options.timeout_ms);
 	easy->real->easy_setopt(handle, CURLOPT_FRESH_CONNECT, (long)easy->options.fresh_connect);
-}
-
-/* ---- attempts ------------------------------------------------------------------------------------ */
-
-/* A handler that leaves a backoff by siglongjmp leaves the handle as the program set it: what is ours
- * on it is there during an attempt only. */
-static CURLcode attempt(struct easy *easy, CURL *handle)
-{
-	response_reset(easy);
-	if (easy->begun)
-		adjust_options(easy, handle);
-	easy->active = true;
-	CURLcode code = easy->real->easy_perform(handle);
-	easy->active = false;
-	if (easy->adjusted)
-		transfer_restore_options(easy, handle);
 	easy->adjusted = false;
-	return code;
 }
+
+/* ---- the end of an attempt ----------------------------------------------------------------------- */
 
 /* Delivers what is held of a response that stands after all. */
 static CURLcode deliver(struct easy *easy, CURLcode code)
@@ -206,50 +179,75 @@ static CURLcode outcome(struct easy *easy, CURLcode code)
 	return CURLE_SEND_FAIL_REWIND;
 }
 
-/* Carries the verdict out. True: another attempt may start; otherwise *code is the outcome. */
-static bool back_off(struct easy *easy, CURLcode *code)
-{
-	bool dropped = easy->response.state == RESPONSE_DROPPING;
-	bool complete = !easy->response.journal.overflowed;
-	enum waited waited;
-	/* A response that is no longer whole cannot be handed on: then nothing but the program's own abort
-	 * ends the backoff early. */
-	while ((waited = wait_until(easy, easy->verdict.at_ns)) == WAIT_INTERRUPTED && !complete)
-		;
-	if (waited == WAIT_INTERRUPTED) {
-		op_given_up(&easy->op, &easy->verdict, REASON_SIGNAL, dropped ? NULL : easy->real->easy_strerror(*code));
-		*code = deliver(easy, *code);
-		return false;
-	}
-	deliver_drop(easy);
-	if (waited == WAITED)
-		return true;
-	*code = CURLE_ABORTED_BY_CALLBACK;
-	judge_code(easy, *code);
-	return false;
-}
+/* ---- interface ----------------------------------------------------------------------------------- */
 
-CURLcode transfer_perform(struct easy *easy, CURL *handle, const struct config *config)
+void transfer_begin(struct easy *easy, CURL *handle, const struct config *config, const char *hook)
 {
-	CURLcode code;
 	response_wrap(easy, handle);
 	easy->config = config;
+	easy->hook = hook;
 	easy->start = clock_mark();
-	easy->begun = false;
+	easy->begun = easy->backing_off = false;
+	easy->paused = 0;
 	easy->interim_count = easy->tunnels_delivered = 0;
 	easy->drops_response = drops_response;
 	upload_begin(easy);
-	for (;;) {
-		code = attempt(easy, handle);
-		if (!wants_retry(easy, code)) {
-			code = conclude(easy, outcome(easy, code));
-			break;
-		}
-		if (!back_off(easy, &code))
-			break;
-		op_next_attempt(&easy->op);
-	}
+}
+
+/* A handler that leaves a backoff by siglongjmp leaves the handle as the program set it: what is ours
+ * on it is there during an attempt only. */
+void transfer_start_attempt(struct easy *easy, CURL *handle)
+{
+	response_reset(easy);
+	if (easy->begun)
+		adjust_options(easy, handle);
+	easy->active = true;
+}
+
+static void finish(struct easy *easy, CURL *handle)
+{
+	easy->backing_off = false;
 	if (easy->options.include_header)
 		response_unwrap(easy, handle);
-	return code;
+}
+
+bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code)
+{
+	easy->active = false;
+	if (easy->adjusted)
+		transfer_restore_options(easy, handle);
+	if (wants_retry(easy, *code)) {
+		easy->backing_off = true;
+		return true;
+	}
+	*code = conclude(easy, outcome(easy, *code));
+	finish(easy, handle);
+	return false;
+}
+
+void transfer_next_attempt(struct easy *easy)
+{
+	easy->backing_off = false;
+	deliver_drop(easy);
+	op_next_attempt(&easy->op);
+}
+
+bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason reason)
+{
+	bool dropped = easy->response.state == RESPONSE_DROPPING;
+	if (easy->response.journal.overflowed)
+		return false;
+	if (reason != REASON_NONE)
+		op_given_up(&easy->op, &easy->verdict, reason, dropped ? NULL : easy->real->easy_strerror(*code));
+	*code = deliver(easy, *code);
+	finish(easy, handle);
+	return true;
+}
+
+void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code)
+{
+	deliver_drop(easy);
+	*code = CURLE_ABORTED_BY_CALLBACK;
+	judge_code(easy, *code);
+	finish(easy, handle);
 }

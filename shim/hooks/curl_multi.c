@@ -1,0 +1,252 @@
+/* The multi interface of libcurl, interposed for each flavour under its own version node. */
+#include "hooks/curl_multi.h"
+
+#include "hooks/curl_export.h"
+#include "retryshim/runtime.h"
+
+/* ---- records -------------------------------------------------------------------------------------- */
+
+enum { BUCKET_BITS = 6 };
+
+static _Atomic(struct record *) buckets[1 << BUCKET_BITS];
+static const struct record_table table = {sizeof(struct multi), BUCKET_BITS, buckets};
+
+static struct multi *multi_find(const CURLM *handle) { return (struct multi *)record_find(&table, handle); }
+
+/* libcurl's own multis, inside curl_easy_perform, have no record. */
+static void add(CURLM *handle, const struct curl_real *real)
+{
+	struct multi *multi = (struct multi *)record_add(&table, handle);
+	if (multi == NULL)
+		return;
+	multi->real = real;
+	multi->config = engine_config(FAMILY_CURL);
+	multi->worker = NOBODY;
+	multi->timer = NULL;
+	multi->timer_data = NULL;
+	multi->told_ns = 0;
+	members_init(multi);
+	record_publish(&multi->record, handle);
+}
+
+static const struct curl_real *real_of(const struct multi *multi, enum flavour flavour, const void *caller)
+{
+	return multi != NULL ? multi->real : curl_real(flavour, caller);
+}
+
+/* Ours to serve, unless the call comes out of libcurl's work on the same multi: that is its own, or a
+ * callback's that it refuses. */
+static bool serves(const struct multi *multi) { return multi != NULL && multi->config != NULL && multi->worker != LIBCURL; }
+
+/* ---- ours: the calls in which libcurl works ------------------------------------------------------- */
+
+/* Serves one of them; `multi`, `real` and `running` are the caller's. Its value is the program's. */
+#define WORK(call)                                                                     \
+	({                                                                                   \
+		CURLMcode code_;                                                                   \
+		if (real == NULL) {                                                                \
+			code_ = CURLM_INTERNAL_ERROR;                                                    \
+		} else if (!serves(multi)) {                                                       \
+			code_ = call;                                                                    \
+		} else if (multi->worker == OURSELVES) {                                           \
+			code_ = CURLM_RECURSIVE_API_CALL;                                                \
+		} else {                                                                           \
+			uintptr_t depth_ = depth_enter();                                                \
+			members_start_due(multi);                                                        \
+			multi->worker = LIBCURL;                                                         \
+			code_ = call;                                                                    \
+			members_settle(multi, code_ == CURLM_OK ? running : NULL);                       \
+			if (!timer_tell(multi))                                                          \
+				code_ = CURLM_ABORTED_BY_CALLBACK;                                             \
+			depth_leave(depth_);                                                             \
+		}                                                                                  \
+		code_;                                                                             \
+	})
+
+static CURLMcode shim_perform(enum flavour flavour, const void *caller, CURLM *handle, int *running)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	return WORK(real->multi_perform(handle, running));
+}
+
+static CURLMcode shim_socket_action(enum flavour flavour, const void *caller, CURLM *handle, curl_socket_t socket,
+                                    int events, int *running)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (multi != NULL && socket == CURL_SOCKET_TIMEOUT)
+		multi->told_ns = 0; /* its timer has fired */
+	return WORK(real->multi_socket_action(handle, socket, events, running));
+}
+
+static CURLMcode shim_socket(enum flavour flavour, const void *caller, CURLM *handle, curl_socket_t socket, int *running)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (multi != NULL && socket == CURL_SOCKET_TIMEOUT)
+		multi->told_ns = 0;
+	return WORK(real->multi_socket(handle, socket, running));
+}
+
+static CURLMcode shim_socket_all(enum flavour flavour, const void *caller, CURLM *handle, int *running)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	return WORK(real->multi_socket_all(handle, running));
+}
+
+/* ---- ours: the rest ------------------------------------------------------------------------------- */
+
+static CURLM *shim_init(enum flavour flavour, const void *caller)
+{
+	const struct curl_real *real = curl_real(flavour, caller);
+	CURLM *handle = real != NULL ? real->multi_init() : NULL;
+	if (handle != NULL)
+		add(handle, real);
+	return handle;
+}
+
+static CURLMcode shim_cleanup(enum flavour flavour, const void *caller, CURLM *handle)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (real == NULL)
+		return CURLM_INTERNAL_ERROR;
+	if (multi == NULL)
+		return real->multi_cleanup(handle);
+	/* As in curl_easy_cleanup: callbacks may still come, and the address may be another's at once. */
+	members_leave(multi);
+	record_retire(&multi->record);
+	CURLMcode code = real->multi_cleanup(handle);
+	if (code == CURLM_OK)
+		record_release(&multi->record);
+	else
+		record_publish(&multi->record, handle);
+	return code;
+}
+
+static CURLMcode shim_add_handle(enum flavour flavour, const void *caller, CURLM *handle, CURL *easy)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (real == NULL)
+		return CURLM_INTERNAL_ERROR;
+	if (!serves(multi) || easy == NULL)
+		return real->multi_add_handle(handle, easy);
+	if (multi->worker == OURSELVES)
+		return CURLM_RECURSIVE_API_CALL;
+	/* Only the outermost hook of a thread retries. */
+	bool nested = depth_nested();
+	uintptr_t depth = depth_enter();
+	CURLMcode code = member_add(multi, easy, !nested);
+	depth_leave(depth);
+	return code;
+}
+
+static CURLMcode shim_remove_handle(enum flavour flavour, const void *caller, CURLM *handle, CURL *easy_handle)
+{
+	struct multi *multi = multi_find(handle);
+	struct easy *easy = multi != NULL ? easy_find(easy_handle) : NULL;
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (real == NULL)
+		return CURLM_INTERNAL_ERROR;
+	if (multi != NULL && multi->worker == OURSELVES)
+		return CURLM_RECURSIVE_API_CALL;
+	CURLMcode code = real->multi_remove_handle(handle, easy_handle);
+	if (code == CURLM_OK && easy != NULL && easy->multi == multi)
+		member_leave(easy);
+	return code;
+}
+
+static CURLMsg *shim_info_read(enum flavour flavour, const void *caller, CURLM *handle, int *left)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	*left = 0;
+	if (real == NULL || (multi != NULL && multi->worker == OURSELVES))
+		return NULL;
+	return serves(multi) ? members_message(multi, left) : real->multi_info_read(handle, left);
+}
+
+static CURLMcode shim_timeout(enum flavour flavour, const void *caller, CURLM *handle, long *timeout_ms)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	if (real == NULL)
+		return CURLM_INTERNAL_ERROR;
+	CURLMcode code = real->multi_timeout(handle, timeout_ms);
+	if (code == CURLM_OK && serves(multi))
+		*timeout_ms = timer_clip(multi, *timeout_ms);
+	return code;
+}
+
+static CURLMcode shim_wait(enum flavour flavour, const void *caller, bool polls, CURLM *handle, struct curl_waitfd *extra,
+                           unsigned extra_count, int timeout_ms, int *count)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	multi_wait_function *wait = real == NULL ? NULL : polls ? real->multi_poll : real->multi_wait;
+	if (wait == NULL)
+		return CURLM_INTERNAL_ERROR;
+	if (!serves(multi))
+		return wait(handle, extra, extra_count, timeout_ms, count);
+	return timer_wait(multi, wait, extra, extra_count, timeout_ms, count);
+}
+
+static CURLMcode set_timer(struct multi *multi, curl_multi_timer_callback timer)
+{
+	CURLM *handle = multi_handle(multi);
+	multi->timer = timer;
+	multi->real->multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
+	return multi->real->multi_setopt(handle, CURLMOPT_TIMERFUNCTION, timer != NULL ? timer_on_change : NULL);
+}
+
+static CURLMcode shim_setopt(enum flavour flavour, const void *caller, CURLM *handle, CURLMoption option,
+                             va_list arguments)
+{
+	struct multi *multi = multi_find(handle);
+	const struct curl_real *real = real_of(multi, flavour, caller);
+	bool ours = multi != NULL && multi->config != NULL;
+	if (real == NULL)
+		return CURLM_INTERNAL_ERROR;
+	if (ours && option == CURLMOPT_TIMERFUNCTION)
+		return set_timer(multi, va_arg(arguments, curl_multi_timer_callback));
+	if (ours && option == CURLMOPT_TIMERDATA) {
+		multi->timer_data = va_arg(arguments, void *);
+		return CURLM_OK;
+	}
+	switch ((int)option / 10000 * 10000) {
+	case CURLOPTTYPE_LONG: return real->multi_setopt(handle, option, va_arg(arguments, long));
+	case CURLOPTTYPE_OFF_T: return real->multi_setopt(handle, option, va_arg(arguments, curl_off_t));
+	default: return real->multi_setopt(handle, option, va_arg(arguments, void *));
+	}
+}
+
+/* ---- exported ------------------------------------------------------------------------------------- */
+
+EXPORT_CURL(CURLM *, curl_multi_init, (void), shim_init(FROM))
+EXPORT_CURL(CURLMcode, curl_multi_cleanup, (CURLM *multi), shim_cleanup(FROM, multi))
+EXPORT_CURL(CURLMcode, curl_multi_add_handle, (CURLM *multi, CURL *easy), shim_add_handle(FROM, multi, easy))
+EXPORT_CURL(CURLMcode, curl_multi_remove_handle, (CURLM *multi, CURL *easy), shim_remove_handle(FROM, multi, easy))
+EXPORT_CURL(CURLMcode, curl_multi_perform, (CURLM *multi, int *running), shim_perform(FROM, multi, running))
+EXPORT_CURL(CURLMcode, curl_multi_socket_action, (CURLM *multi, curl_socket_t socket, int events, int *running),
+            shim_socket_action(FROM, multi, socket, events, running))
+EXPORT_CURL(CURLMcode, curl_multi_socket, (CURLM *multi, curl_socket_t socket, int *running),
+            shim_socket(FROM, multi, socket, running))
+EXPORT_CURL(CURLMcode, curl_multi_socket_all, (CURLM *multi, int *running), shim_socket_all(FROM, multi, running))
+EXPORT_CURL(CURLMsg *, curl_multi_info_read, (CURLM *multi, int *left), shim_info_read(FROM, multi, left))
+EXPORT_CURL(CURLMcode, curl_multi_timeout, (CURLM *multi, long *timeout_ms), shim_timeout(FROM, multi, timeout_ms))
+EXPORT_CURL(CURLMcode, curl_multi_wait,
+            (CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout_ms, int *ready),
+            shim_wait(FROM, false, multi, extra, count, timeout_ms, ready))
+EXPORT_CURL(CURLMcode, curl_multi_poll,
+            (CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout_ms, int *ready),
+            shim_wait(FROM, true, multi, extra, count, timeout_ms, ready))
+EXPORT_CURL_BODY(CURLMcode, curl_multi_setopt, (CURLM *multi, CURLMoption option, ...),
+	va_list arguments;
+	va_start(arguments, option);
+	CURLMcode code = shim_setopt(FROM, multi, option, arguments);
+	va_end(arguments);
+	return code;
+)
