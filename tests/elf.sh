@@ -19,8 +19,8 @@ needed=$(readelf -dW "$object" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -
 expect "depends on the C library alone" "" "$needed"
 
 # Every interposed libc name stands without a version: a version node would silently end interposition.
-libc="connect getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2 send sendto sendmsg write writev recv recvfrom recvmsg read readv __read_chk __recv_chk __recvfrom_chk"
-curl="curl_easy_cleanup curl_easy_duphandle curl_easy_init curl_easy_pause curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb curl_mime_filedata curl_multi_add_handle curl_multi_cleanup curl_multi_info_read curl_multi_init curl_multi_perform curl_multi_poll curl_multi_remove_handle curl_multi_setopt curl_multi_socket curl_multi_socket_action curl_multi_socket_all curl_multi_timeout curl_multi_wait"
+libc="connect dlopen getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2 send sendto sendmsg write writev recv recvfrom recvmsg read readv __read_chk __recv_chk __recvfrom_chk"
+curl="curl_easy_cleanup curl_easy_duphandle curl_easy_getinfo curl_easy_init curl_easy_pause curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb curl_mime_filedata curl_multi_add_handle curl_multi_cleanup curl_multi_info_read curl_multi_init curl_multi_perform curl_multi_poll curl_multi_remove_handle curl_multi_setopt curl_multi_socket curl_multi_socket_action curl_multi_socket_all curl_multi_timeout curl_multi_wait"
 exports=$(
 	for name in $libc libretryshim_version; do echo "$name"; done
 	for name in $curl; do

@@ -14,6 +14,7 @@
 enum jitter { JITTER_FULL, JITTER_EQUAL, JITTER_DECORRELATED, JITTER_NONE, JITTER_FACTOR };
 enum unix_mode { UNIX_BUSY, UNIX_ALL, UNIX_OFF };
 enum breaker_mode { BREAKER_PASS, BREAKER_REJECT, BREAKER_OFF };
+enum deepbind { DEEPBIND_AUTO, DEEPBIND_KEEP, DEEPBIND_DROP };
 enum diag_format { DIAG_TEXT, DIAG_JSON };
 
 /* A value kept as text. It points into memory that outlives the config (the captured environment);
@@ -40,6 +41,7 @@ struct config {
 	config_text programs, skip_programs;
 	int64_t nonblock, dns, curl;
 	int64_t unix_mode; /* enum unix_mode */
+	int64_t deepbind;  /* enum deepbind */
 	int64_t resume;
 	config_text state; /* a path, "off", or "" for the default path */
 	int64_t budget;

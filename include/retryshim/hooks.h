@@ -29,6 +29,7 @@ struct op {
 	struct target target;
 	struct progress progress;
 	uint64_t id;
+	int replays; /* of the attempt that has just ended; see struct report_event */
 	uint64_t random; /* for the next backoff: asked twice, the policy answers the same */
 	/* Asked before a retry is granted: can the request's body be produced again? NULL: there is none. */
 	bool (*rewind)(void *context);

@@ -92,7 +92,9 @@ struct failure {
 	bool bound_socket;      /* SOURCE_CONNECT: bind(2) came first */
 	bool sent;              /* the server may have seen the request, by what the hook knows */
 	bool repeatable;        /* the request may be sent again all the same */
+	bool refused;           /* the server has said that it has not acted on the request (RFC 9113, 8.7) */
 	bool delivered;         /* the program has got a byte of the answer */
+	bool resumable;         /* but the rest of it can be asked for (RETRY_RESUME) */
 	bool unrewindable;      /* the request's body cannot be produced again */
 };
 
@@ -105,7 +107,7 @@ struct class {
 	bool retried;             /* worth another attempt at all */
 	bool not_a_failure;       /* EINPROGRESS and its like: hand it on without a word */
 	bool perhaps_sent;        /* the failure itself says that the server may have seen the request */
-	bool fresh_connection;    /* only on a new connection (HTTP 421, 425) */
+	bool fresh_connection;    /* only on a new connection (HTTP 421, 425; a broken HTTP/2 one) */
 	bool connection_evidence; /* it tells about the destination, not about one request */
 	int attempt_cap;          /* attempts that such failures get at most, counted from the first of them;
 	                           * 0 = RETRY_MAX_ATTEMPTS alone */
@@ -221,6 +223,39 @@ bool http_is_round(int status);
 /* If the header line is `name` (no colon, any case), returns its value without surrounding blanks
  * and sets *value_length; else NULL. */
 const char *http_header_value(const char *line, size_t length, const char *name, size_t *value_length);
+
+/* What a header block says of the representation behind it, as far as resuming it needs to know. */
+enum { VALIDATOR_BYTES = 160 };
+
+struct entity {
+	int status;
+	bool has_etag;
+	char etag[VALIDATOR_BYTES];     /* a strong one (RFC 9110, 8.8.3), with its quotes; "" = none, or too long */
+	char modified[VALIDATOR_BYTES]; /* Last-Modified; "" = none */
+	int64_t modified_s, date_s;     /* the same, and Date, in seconds since 1970; modified_s: -1 = none */
+	bool accepts_ranges;            /* Accept-Ranges: bytes */
+	bool encoded;                   /* has a Content-Encoding */
+	int64_t length;                 /* Content-Length; -1 = none */
+	int64_t first, last, total;     /* Content-Range: bytes FIRST-LAST/TOTAL; -1 = not told */
+};
+
+/* wall_s: now, which stands for a Date that is missing. */
+void entity_clear(struct entity *entity, int status, int64_t wall_s);
+void entity_read_line(struct entity *entity, const char *line, size_t length); /* a header line */
+
+/* True if a broken body of this response may be continued: 200, not encoded, ranges taken, and with a
+ * validator that If-Range may carry (RFC 9110, 13.1.5): a strong ETag, or without any ETag a Last-Modified that
+ * was a minute old, so that no other version has the same (8.8.2.2 asks for a second). */
+bool entity_resumable(const struct entity *entity);
+
+/* What If-Range is to say of a resumable one. */
+const char *entity_validator(const struct entity *entity);
+
+/* True if `rest` answers with exactly the bytes of `whole` from `offset` to its end (RFC 9110, 15.3.7). */
+bool entity_continues(const struct entity *whole, const struct entity *rest, int64_t offset);
+
+/* Seconds since 1970 of an HTTP date in any of its three forms (RFC 9110, 5.6.7); false if it is none. */
+bool http_date(const char *text, size_t length, int64_t wall_s, int64_t *seconds);
 
 /* A Retry-After value (RFC 9110, 10.2.3): seconds, or an HTTP date in any of its three forms (5.6.7).
  * `wall_s`: now, seconds since 1970. Returns milliseconds from now, 0 for a date that has passed, -1

@@ -26,6 +26,7 @@ struct report_event {
 	const struct target *target;
 	int attempt;
 	int max_attempts;
+	int replays; /* times that libcurl sent the attempt's request again by itself, as far as it is known */
 	const struct class *class; /* NULL with EVENT_SUCCEEDED */
 	const char *message;       /* of the error, without secrets; NULL = the class's own */
 	int64_t delay_ns;          /* EVENT_ATTEMPT_FAILED */

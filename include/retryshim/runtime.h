@@ -94,6 +94,10 @@ REAL_FUNCTION(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))
 REAL_FUNCTION(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))
 REAL_FUNCTION(int, getaddrinfo, (const char *, const char *, const struct addrinfo *, struct addrinfo **))
 
+/* True if the file is a shared object for this machine that itself needs (DT_NEEDED) a library whose name starts
+ * so. Reads a few pieces of the file and leaves nothing open. */
+bool object_needs(const char *path, const char *prefix);
+
 /* ---- sockets ---------------------------------------------------------------------------------- */
 
 /* A number that no other socket of this system has or had (SO_COOKIE, Linux 4.12); 0 if the descriptor

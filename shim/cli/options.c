@@ -28,6 +28,7 @@ const struct run_option run_options[RUN_OPTIONS] = {
 	{NULL, "no-dns", "RETRY_DNS", FORM_FLAG, NULL, "0"},
 	{NULL, "no-curl", "RETRY_CURL", FORM_FLAG, NULL, "0"},
 	{NULL, "unix", "RETRY_UNIX", FORM_PLAIN, "MODE", NULL},
+	{NULL, "deepbind", "RETRY_DEEPBIND", FORM_PLAIN, "MODE", NULL},
 	{NULL, "resume", "RETRY_RESUME", FORM_FLAG, NULL, "1"},
 	{"Politeness, shared by all processes of the host:", "state", "RETRY_STATE", FORM_PATH_OR_WORD, "FILE|off", "off"},
 	{NULL, "no-budget", "RETRY_BUDGET", FORM_FLAG, NULL, "off"},

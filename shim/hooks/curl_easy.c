@@ -25,7 +25,7 @@ struct easy *easy_add(CURL *handle, const struct curl_real *real)
 		member_forget(easy);
 	easy->real = real;
 	easy->served = true;
-	easy->wrapped = easy->active = easy->backing_off = false;
+	easy->wrapped = easy->active = easy->backing_off = easy->resume.going = false;
 	options_default(&easy->options);
 	record_publish(&easy->record, handle);
 	return easy;
@@ -80,7 +80,7 @@ static CURLcode shim_perform(enum flavour flavour, const void *caller, CURL *han
 	if (config == NULL || depth_nested())
 		return real->easy_perform(handle);
 	if (easy->options.left_alone) {
-		response_unwrap(easy, handle);
+		unwrap(easy, handle);
 		return real->easy_perform(handle);
 	}
 	uintptr_t depth = depth_enter();
@@ -107,7 +107,7 @@ static CURL *shim_duphandle(enum flavour flavour, const void *caller, CURL *hand
 	 * ours: the copy starts with the program's own. */
 	if (easy->wrapped) {
 		struct easy plain = {.real = real, .options = easy->options, .wrapped = true};
-		response_unwrap(&plain, copy);
+		unwrap(&plain, copy);
 		if (easy->adjusted)
 			transfer_restore_options(&plain, copy);
 	}
@@ -125,8 +125,19 @@ static void shim_reset(enum flavour flavour, const void *caller, CURL *handle)
 	real->easy_reset(handle);
 	if (easy != NULL) {
 		options_default(&easy->options);
-		easy->wrapped = false;
+		easy->wrapped = easy->resume.going = false;
 	}
+}
+
+static CURLcode shim_getinfo(enum flavour flavour, const void *caller, CURL *handle, CURLINFO info, void *value)
+{
+	struct easy *easy = easy_find(handle);
+	const struct curl_real *real = real_of(easy, flavour, caller);
+	if (real == NULL)
+		return CURLE_FAILED_INIT;
+	if (easy != NULL && value != NULL && resume_info(easy, info, value))
+		return CURLE_OK;
+	return real->easy_getinfo(handle, info, value);
 }
 
 static void shim_cleanup(enum flavour flavour, const void *caller, CURL *handle)
@@ -207,4 +218,11 @@ EXPORT_CURL_BODY(CURLcode, curl_easy_setopt, (CURL *handle, CURLoption option, .
 	CURLcode code = shim_setopt(FROM, handle, option, arguments);
 	va_end(arguments);
 	return code;
+)
+EXPORT_CURL_BODY(CURLcode, curl_easy_getinfo, (CURL *handle, CURLINFO info, ...),
+	va_list arguments;
+	va_start(arguments, info);
+	void *value = va_arg(arguments, void *);
+	va_end(arguments);
+	return shim_getinfo(FROM, handle, info, value);
 )

@@ -1,6 +1,7 @@
 /* What libcurl knows of a transfer, in the engine's terms. */
 #include "hooks/curl_handle.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -39,16 +40,17 @@ static double info_seconds(struct easy *easy, CURLINFO info)
 	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
 }
 
-/* True unless it is certain that the server has seen nothing that it may act on. libcurl stamps
- * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for HTTP the request has left
- * by then, and REQUEST_SIZE counts its bytes from the first; for mail only the envelope has, which
- * does nothing without the message; file transfers have done what CURLOPT_QUOTE and its like ask for.
- * Of other protocols only a connection that was tried and never stood is certain. */
+/* True unless it is certain that the server has seen nothing that it may act on. For HTTP REQUEST_SIZE
+ * counts the bytes that have left from the first (Curl_buffer_send in lib/http.c). For the others libcurl stamps
+ * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for mail only the envelope has left
+ * then, which does nothing without the message; file transfers have done what CURLOPT_QUOTE and its like
+ * ask for. Of other protocols only a connection that was tried and never stood is certain. */
 bool facts_sent(struct easy *easy)
 {
-	if (info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0 || easy->response.status != 0)
+	enum protocol its = protocol(easy);
+	if (easy->response.status != 0 || (its != PROTOCOL_HTTP && info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0))
 		return true;
-	switch (protocol(easy)) {
+	switch (its) {
 	case PROTOCOL_HTTP: return info_long(easy, CURLINFO_REQUEST_SIZE) > 0;
 	case PROTOCOL_MAIL: return false;
 	case PROTOCOL_FILES:
@@ -58,6 +60,19 @@ bool facts_sent(struct easy *easy)
 	case PROTOCOL_OTHER: break;
 	}
 	return info_long(easy, CURLINFO_NUM_CONNECTS) == 0 || info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
+}
+
+/* libcurl replays a request whose HTTP/2 stream was refused, and one that met a kept connection's end, and gives
+ * up with this text (Curl_retry_request in lib/transfer.c). A fresh connection's end is not replayed: if each
+ * of the tries had one of its own, each was refused. */
+bool facts_refused(struct easy *easy)
+{
+	static const char text[] = "Connection died, tried ";
+	const char *error = easy->options.error_buffer != NULL ? easy->options.error_buffer : easy->error_text;
+	if (easy->response.status != 0 || strncmp(error, text, sizeof text - 1) != 0)
+		return false;
+	long replays = strtol(error + sizeof text - 1, NULL, 10);
+	return replays > 0 && info_long(easy, CURLINFO_NUM_CONNECTS) == replays + 1;
 }
 
 /* The whole operation begins again with its first request, so that one's method counts, whatever a

@@ -5,10 +5,12 @@
  *   curl_export.h    one exported function for each flavour
  *   curl_records.c   from libcurl's pointers to our records
  *   curl_options.c   follows curl_easy_setopt
- *   curl_response.c  stands between libcurl and the program's callbacks
+ *   curl_wrap.c      puts our callbacks in the place of the program's, and back
+ *   curl_response.c  stands between libcurl and those
  *   curl_deliver.c   hands on to those, or holds back
  *   curl_journal.c   what is held back
  *   curl_facts.c     what libcurl knows, in the engine's terms
+ *   curl_resume.c    a broken download that goes on
  *   curl_upload.c    the request's body, and whether it can be produced again
  *   curl_transfer.c  one operation: attempts and verdicts, whoever drives it
  *   curl_perform.c   drives it for curl_easy_perform, and sleeps
@@ -57,6 +59,9 @@ struct easy_options {
 	bool fresh_connect;
 	unsigned commands; /* CURLOPT_QUOTE and its like, CURLOPT_APPEND: a bit each; 0 = a plain transfer */
 	curl_off_t resume_from;
+	const char *range;
+	bool filetime;
+	unsigned raw; /* the body is not the entity's bytes as they are: a bit for each option that does so */
 	/* Options that we do not understand well enough to stand in between, a bit each: pass through. */
 	unsigned left_alone;
 	long timeout_ms;
@@ -64,7 +69,11 @@ struct easy_options {
 	bool no_body;
 	char custom_method[32]; /* CURLOPT_CUSTOMREQUEST; "" = none */
 	const void *post_fields;
-	const struct curl_slist *headers;
+	struct curl_slist *headers;
+	const char *error_buffer;
+	curl_prereq_callback prereq;
+	void *prereq_data;
+	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
 };
 
 /* ---- what is held back ---------------------------------------------------------------------------- */
@@ -113,7 +122,28 @@ struct response {
 	bool judged;          /* the verdict on this response has been spoken */
 	bool final_delivered; /* a header block that is no interim one, or body, has reached the program */
 	bool body_delivered;
+	struct entity entity; /* of the newest block, if resume.wanted */
 	struct journal journal;
+};
+
+/* ---- resuming -------------------------------------------------------------------------------------- */
+
+struct resume {
+	bool wanted;  /* RETRY_RESUME, and a request that allows it */
+	bool going;   /* an attempt has asked for the rest, or is about to */
+	bool joined;  /* its response is the rest: bodies pass */
+	bool refused; /* its response is something else */
+	int64_t got;  /* bytes of the body that the program has taken */
+	int64_t base; /* of them, before this attempt */
+	struct entity whole; /* the response that the program has had; FTP: status 0, length and modified_s */
+	CURLcode broken_by;  /* the program's outcome if nothing can be joined */
+	/* As they were when the download broke; see resume_info(). */
+	long status, header_size;
+	curl_off_t length, filetime;
+	int64_t start_wall_s; /* when the operation began */
+	/* What the attempt sends. */
+	char range[32], if_range[VALIDATOR_BYTES + 16];
+	struct curl_slist headers; /* before the program's own */
 };
 
 /* ---- one handle ------------------------------------------------------------------------------------ */
@@ -157,8 +187,14 @@ struct easy {
 	/* Interim header blocks that were delivered, in all attempts. Those of a proxy's tunnel apart: an
 	 * attempt by a tunnel that stands has none. */
 	int interim_count, tunnels_delivered;
+	/* Requests of this attempt that libcurl sent again by itself, since a kept connection had died or the stream
+	 * was refused; 0 before libcurl 7.80. */
+	int replays;
+	bool asked; /* a request is out, and no final header block has come */
+	char error_text[CURL_ERROR_SIZE]; /* CURLOPT_ERRORBUFFER, where the program has none */
 	short interim_status[INTERIM_MOST];
 	struct response response;
+	struct resume resume;
 };
 
 /* curl_easy.c */
@@ -173,11 +209,17 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 const char *options_method(const struct easy_options *options);
 bool options_have_header(const struct easy_options *options, const char *name);
 
+/* curl_wrap.c */
+void wrap(struct easy *easy, CURL *handle);       /* installs our callbacks */
+void wrap_again(struct easy *easy, CURL *handle, CURLoption option); /* the program has set its own */
+void unwrap(struct easy *easy, CURL *handle);     /* puts the program's own back */
+
 /* curl_response.c */
-void response_wrap(struct easy *easy, CURL *handle);       /* installs our callbacks */
-void response_wrap_debug(struct easy *easy, CURL *handle); /* ours, if the program has one */
-void response_unwrap(struct easy *easy, CURL *handle);     /* puts the program's own back */
-void response_reset(struct easy *easy);                    /* before an attempt */
+size_t response_on_body(char *bytes, size_t size, size_t count, void *easy);
+size_t response_on_header(char *bytes, size_t size, size_t count, void *easy);
+int response_on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *easy);
+int response_on_request(void *easy, char *remote_ip, char *local_ip, int remote_port, int local_port);
+void response_reset(struct easy *easy); /* before an attempt */
 /* True if something that may not come twice has reached the program. */
 bool response_delivered(const struct easy *easy);
 
@@ -197,8 +239,21 @@ void deliver_drop(struct easy *easy);
 /* curl_facts.c */
 bool facts_sent(struct easy *easy);       /* the server may have seen something that it may act on */
 bool facts_repeatable(struct easy *easy); /* by RETRY_METHODS or an Idempotency-Key */
+bool facts_refused(struct easy *easy);    /* the server has said that it did not act on the request */
 int facts_reply_code(struct easy *easy);  /* last reply of an FTP or SMTP server; 0 = none */
 void facts_target(struct easy *easy, struct target *target);
+
+/* curl_resume.c */
+void resume_begin(struct easy *easy);
+bool resume_possible(struct easy *easy); /* what has been delivered can be continued */
+void resume_broken(struct easy *easy, CURLcode code); /* and will be, by the next attempt */
+void resume_ask(struct easy *easy, CURL *handle);
+void resume_restore(struct easy *easy, CURL *handle);
+enum rest { REST_NOTHING, REST_JOINED, REST_REFUSED };
+enum rest resume_judge_block(struct easy *easy); /* of a header block that is complete and final */
+enum rest resume_judge_body(struct easy *easy);  /* of what comes as body: to drop, to pass, to refuse */
+int resume_on_progress(void *easy, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent);
+bool resume_info(const struct easy *easy, CURLINFO info, void *value); /* false: libcurl knows best */
 
 /* curl_upload.c */
 void upload_begin(struct easy *easy);
@@ -221,6 +276,7 @@ void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code); /* by the 
 /* The program's progress callback, as libcurl calls it while nothing moves; true if it aborts. */
 bool transfer_progress_aborts(const struct easy *easy);
 bool transfer_has_progress(const struct easy *easy);
+int transfer_progress(const struct easy *easy, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent);
 /* Puts the program's own values where an attempt has others. */
 void transfer_restore_options(struct easy *easy, CURL *handle);
 

@@ -121,12 +121,21 @@ void members_start_due(struct multi *multi)
 	multi->worker = NOBODY;
 }
 
+/* A handle that was made behind our back gets a record too, to keep its message. */
+static struct easy *find_or_add(struct multi *multi, CURL *handle)
+{
+	struct easy *easy = easy_find(handle);
+	if (easy == NULL && (easy = easy_add(handle, multi->real)) != NULL)
+		easy->served = false;
+	return easy;
+}
+
 /* ---- messages ------------------------------------------------------------------------------------- */
 
 static void settle(struct multi *multi, CURL *handle, CURLcode code)
 {
-	struct easy *easy = easy_find(handle);
-	if (easy == NULL) /* nobody has told us: an HTTP/2 push, and no memory then */
+	struct easy *easy = find_or_add(multi, handle);
+	if (easy == NULL) /* no memory */
 		return;
 	if (easy->multi == NULL) {
 		easy->multi = multi;
@@ -171,16 +180,14 @@ CURLMsg *members_message(struct multi *multi, int *left)
 
 CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 {
-	struct easy *easy = easy_find(handle);
-	if (easy == NULL && (easy = easy_add(handle, multi->real)) != NULL)
-		easy->served = false; /* made behind our back: its options are not known */
+	struct easy *easy = find_or_add(multi, handle);
 	if (easy == NULL)
 		return CURLM_OUT_OF_MEMORY;
 	if (easy->multi != NULL)
 		return CURLM_ADDED_ALREADY;
 	ours = ours && easy->served && !easy->active;
 	if (ours && easy->options.left_alone) {
-		response_unwrap(easy, handle);
+		unwrap(easy, handle);
 		ours = false;
 	}
 	if (ours) {
@@ -213,7 +220,7 @@ void member_leave(struct easy *easy)
 	if (easy->adjusted)
 		transfer_restore_options(easy, handle);
 	if (easy->options.include_header)
-		response_unwrap(easy, handle);
+		unwrap(easy, handle);
 	member_forget(easy);
 }
 

@@ -4,9 +4,15 @@
 #include <string.h>
 
 
+/* Why options are not understood, a bit each. A handle whose URL nobody has told us is set up behind our back
+ * (by dlsym): what else it has been told is not known either. */
+enum { BIT_0 = 1, BIT_1 = 2, BIT_2 = 4, BIT_3 = 8, BIT_4 = 16, BIT_5 = 32, BIT_6 = 64, BIT_7 = 128, BIT_NO_URL = 256 };
+
+static void mark(unsigned *bits, unsigned bit, bool on) { *bits = on ? *bits | bit : *bits & ~bit; }
+
 void options_default(struct easy_options *options)
 {
-	*options = (struct easy_options){.write_data = stdout, .read_data = stdin, .no_progress = true};
+	*options = (struct easy_options){.write_data = stdout, .read_data = stdin, .no_progress = true, .left_alone = BIT_NO_URL};
 }
 
 /* An option's value by the type that its number tells (CURLOPTTYPE_*, curl.h). */
@@ -47,11 +53,6 @@ static void follow_method(struct easy_options *options, CURLoption option, const
 	options->no_body = false;
 }
 
-/* Options that can be taken back: a bit each. */
-enum { BIT_0 = 1, BIT_1 = 2, BIT_2 = 4, BIT_3 = 8, BIT_4 = 16, BIT_5 = 32, BIT_6 = 64, BIT_7 = 128 };
-
-static void mark(unsigned *bits, unsigned bit, bool on) { *bits = on ? *bits | bit : *bits & ~bit; }
-
 static void follow_custom_method(struct easy_options *options, const char *method)
 {
 	/* One that does not fit is not in any list of methods either. */
@@ -71,8 +72,14 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 	case CURLOPT_HEADERFUNCTION:
 	case CURLOPT_HEADERDATA:
 	case CURLOPT_HEADER:
+	case CURLOPT_PREREQFUNCTION:
+	case CURLOPT_PREREQDATA:
 	case CURLOPT_DEBUGFUNCTION:
 	case CURLOPT_DEBUGDATA: return true;
+	case CURLOPT_XFERINFOFUNCTION:
+	case CURLOPT_XFERINFODATA:
+	case CURLOPT_RANGE:
+	case CURLOPT_HTTPHEADER: return easy->active && easy->resume.going;
 	default: return false;
 	}
 }
@@ -80,6 +87,8 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 static void follow_object(struct easy_options *options, CURLoption option, const union value *value)
 {
 	switch (option) {
+	case CURLOPT_URL:
+	case CURLOPT_CURLU: mark(&options->left_alone, BIT_NO_URL, value->pointer == NULL); break;
 	case CURLOPT_WRITEDATA: options->write_data = value->pointer; break;
 	case CURLOPT_HEADERDATA: options->header_data = value->pointer; break;
 	case CURLOPT_DEBUGDATA: options->debug_data = value->pointer; break;
@@ -87,7 +96,10 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_SEEKDATA: options->seek_data = value->pointer; break;
 	case CURLOPT_IOCTLDATA: options->ioctl_data = value->pointer; break;
 	case CURLOPT_XFERINFODATA: options->progress_data = value->pointer; break; /* = PROGRESSDATA */
+	case CURLOPT_RANGE: options->range = value->pointer; break;
 	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
+	case CURLOPT_ERRORBUFFER: options->error_buffer = value->pointer; break;
+	case CURLOPT_PREREQDATA: options->prereq_data = value->pointer; break;
 	case CURLOPT_HTTPHEADER: options->headers = value->pointer; break;
 	case CURLOPT_CUSTOMREQUEST: follow_custom_method(options, value->pointer); break;
 	case CURLOPT_QUOTE: mark(&options->commands, BIT_0, value->pointer != NULL); break;
@@ -110,6 +122,7 @@ static void follow_function(struct easy_options *options, CURLoption option, con
 	case CURLOPT_READFUNCTION: options->read = (curl_read_callback)value->function; break;
 	case CURLOPT_SEEKFUNCTION: options->seek = (curl_seek_callback)value->function; break;
 	case CURLOPT_IOCTLFUNCTION: options->ioctl = (curl_ioctl_callback)value->function; break;
+	case CURLOPT_PREREQFUNCTION: options->prereq = (curl_prereq_callback)value->function; break;
 	case CURLOPT_XFERINFOFUNCTION: options->xferinfo = (curl_xferinfo_callback)value->function; break;
 	case CURLOPT_PROGRESSFUNCTION: options->progress = (curl_progress_callback)value->function; break;
 	/* They are given or asked for data that a second attempt would bring again. */
@@ -131,6 +144,11 @@ static void follow_number(struct easy_options *options, CURLoption option, const
 	case CURLOPT_NOPROGRESS: options->no_progress = on; break;
 	case CURLOPT_FOLLOWLOCATION: options->follow_location = on; break;
 	case CURLOPT_FRESH_CONNECT: options->fresh_connect = on; break;
+	case CURLOPT_FILETIME: options->filetime = on; break;
+	case CURLOPT_HTTP_TRANSFER_DECODING: mark(&options->raw, BIT_0, !on); break;
+	case CURLOPT_TRANSFERTEXT: mark(&options->raw, BIT_1, on); break;
+	case CURLOPT_DIRLISTONLY: mark(&options->raw, BIT_2, on); break;
+	case CURLOPT_HTTP_VERSION: options->prior_knowledge = value->number == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE; break;
 	case CURLOPT_APPEND: mark(&options->commands, BIT_3, on); break;
 	case CURLOPT_RESUME_FROM: options->resume_from = value->number; break;
 	case CURLOPT_WILDCARDMATCH: mark(&options->left_alone, BIT_7, on); break;
@@ -155,7 +173,7 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 		value.number = va_arg(arguments, long);
 		/* Headers in the body are ours to place only during curl_easy_perform: a multi needs libcurl's own. */
 		if (option == CURLOPT_HEADER && !easy->active)
-			response_unwrap(easy, handle);
+			unwrap(easy, handle);
 		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.number);
 		if (code == CURLE_OK)
 			follow_number(&easy->options, option, &value);
@@ -165,8 +183,7 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.function);
 		if (code == CURLE_OK)
 			follow_function(&easy->options, option, &value);
-		if (easy->wrapped && option == CURLOPT_DEBUGFUNCTION)
-			response_wrap_debug(easy, handle);
+		wrap_again(easy, handle, option);
 		return code;
 	case CURLOPTTYPE_OFF_T:
 		value.large = va_arg(arguments, curl_off_t);
@@ -179,6 +196,7 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.pointer);
 		if (code == CURLE_OK)
 			follow_object(&easy->options, option, &value);
+		wrap_again(easy, handle, option);
 		return code;
 	}
 }

@@ -64,6 +64,10 @@ static void begin_block(struct easy *easy, int status)
 	response->final_delivered = response->body_delivered;
 	response->tunnel = response->skipped = false;
 	response->state = RESPONSE_HOLDING;
+	if (easy->resume.wanted)
+		entity_clear(&response->entity, status, clock_wall_s());
+	if (status >= 200)
+		easy->asked = false;
 }
 
 /* Whose block it is shows when it is complete. */
@@ -96,10 +100,13 @@ static bool is_blank(const char *line, size_t length)
 	return length <= 2 && length > 0 && line[length - 1] == '\n' && (length == 1 || line[0] == '\r');
 }
 
-static void read_line(struct response *response, const char *line, size_t length)
+static void read_line(struct easy *easy, const char *line, size_t length)
 {
+	struct response *response = &easy->response;
 	size_t value_length;
 	const char *value;
+	if (easy->resume.wanted)
+		entity_read_line(&response->entity, line, length);
 	if (response->status < 300)
 		return;
 	if (http_header_value(line, length, "Location", &value_length) != NULL)
@@ -113,6 +120,8 @@ static void read_line(struct response *response, const char *line, size_t length
 static bool hold(struct easy *easy, enum entry_kind kind, const char *bytes, size_t length)
 {
 	struct response *response = &easy->response;
+	if (easy->resume.going && kind != ENTRY_REMARK) /* see end_block_of_rest() */
+		return true;
 	if (response->state == RESPONSE_HOLDING) {
 		if (journal_add(&response->journal, kind, bytes, length))
 			return true;
@@ -148,13 +157,35 @@ static size_t finish_block(struct easy *easy, size_t length)
 	}
 	response->state = RESPONSE_BETWEEN;
 	note_delivered(easy);
+	if (easy->resume.wanted)
+		easy->resume.whole = response->entity;
 	return result == FLUSHED ? length : 0;
+}
+
+/* While a download is resumed the program has its header block: of what comes none is delivered. */
+static size_t end_block_of_rest(struct easy *easy, size_t length)
+{
+	struct response *response = &easy->response;
+	if (!is_interim(easy) && !http_is_round(response->status)) {
+		if (easy->drops_response(easy)) {
+			response->state = RESPONSE_DROPPING;
+			return length;
+		}
+		if (resume_judge_block(easy) == REST_REFUSED)
+			return 0;
+	}
+	deliver_drop(easy);
+	response->state = RESPONSE_BETWEEN;
+	response->skipped = true;
+	return length;
 }
 
 static size_t end_block(struct easy *easy, size_t length)
 {
 	struct response *response = &easy->response;
 	count_block(easy);
+	if (easy->resume.going)
+		return end_block_of_rest(easy, length);
 	if (came_before(easy)) {
 		deliver_drop(easy);
 		response->state = RESPONSE_BETWEEN;
@@ -173,12 +204,14 @@ static size_t end_block(struct easy *easy, size_t length)
  * once, since the program's refusal must come before the next command. */
 static size_t loose_line(struct easy *easy, char *line, size_t length)
 {
+	if (easy->resume.going && !easy->resume.joined)
+		return length;
 	if (deliver_has_header_sink(easy))
 		easy->response.final_delivered = true;
 	return deliver_header(easy, line, length);
 }
 
-static size_t on_header(char *line, size_t size, size_t count, void *context)
+size_t response_on_header(char *line, size_t size, size_t count, void *context)
 {
 	struct easy *easy = context;
 	struct response *response = &easy->response;
@@ -195,7 +228,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	switch (response->state) {
 	case RESPONSE_HOLDING:
 	case RESPONSE_PASSING:
-		read_line(response, line, length);
+		read_line(easy, line, length);
 		if (!hold_header(easy, line, length))
 			return 0;
 		return blank ? end_block(easy, length) : length;
@@ -211,6 +244,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 static size_t drop(struct easy *easy, char *bytes, size_t length)
 {
 	struct response *response = &easy->response;
+	if (easy->resume.going) /* never to be delivered */
+		return length;
 	if (response->journal.used + length <= BODY_KEPT_MOST &&
 	    journal_add(&response->journal, ENTRY_BODY, bytes, length))
 		return length;
@@ -225,15 +260,23 @@ static size_t drop(struct easy *easy, char *bytes, size_t length)
 	return taken ? deliver_body(easy, bytes, 1, length) : 0;
 }
 
-static size_t on_body(char *bytes, size_t size, size_t count, void *context)
+size_t response_on_body(char *bytes, size_t size, size_t count, void *context)
 {
 	struct easy *easy = context;
-	if (easy->active) {
-		if (easy->response.state == RESPONSE_DROPPING)
-			return drop(easy, bytes, size * count);
-		easy->response.final_delivered = easy->response.body_delivered = true;
+	if (!easy->active)
+		return deliver_body(easy, bytes, size, count);
+	if (easy->response.state == RESPONSE_DROPPING)
+		return drop(easy, bytes, size * count);
+	if (easy->resume.going) {
+		enum rest rest = resume_judge_body(easy);
+		if (rest != REST_JOINED)
+			return rest == REST_NOTHING ? size * count : 0;
 	}
-	return deliver_body(easy, bytes, size, count);
+	easy->response.final_delivered = easy->response.body_delivered = true;
+	size_t taken = deliver_body(easy, bytes, size, count);
+	if (taken == size * count)
+		easy->resume.got += (int64_t)taken;
+	return taken;
 }
 
 /* True if what the program's debug callback would be shown is held or dropped instead. */
@@ -246,6 +289,7 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 	}
 	if (type != CURLINFO_HEADER_IN && type != CURLINFO_DATA_IN)
 		return false; /* what was sent, and remarks: a true record of each attempt */
+	bool unwanted = easy->resume.going && !easy->resume.joined;
 	if (type == CURLINFO_HEADER_IN && response->state == RESPONSE_BETWEEN) {
 		int status = http_status_line(bytes, length);
 		if (status != 0) /* libcurl shows a line here before it hands it on */
@@ -258,6 +302,8 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 	case RESPONSE_DROPPING: return true;
 	default: break;
 	}
+	if (unwanted)
+		return true;
 	/* What comes behind a block: its own blank line, and the body even if libcurl ignores that. */
 	if (response->skipped && !response->body_delivered)
 		return true;
@@ -266,7 +312,7 @@ static bool keep_from_debug(struct easy *easy, curl_infotype type, const char *b
 	return false;
 }
 
-static int on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *context)
+int response_on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *context)
 {
 	struct easy *easy = context;
 	if (easy->options.debug == NULL)
@@ -276,42 +322,7 @@ static int on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length
 	return easy->options.debug(handle, type, bytes, length, easy->options.debug_data);
 }
 
-/* ---- installing ---------------------------------------------------------------------------------- */
-
-void response_wrap_debug(struct easy *easy, CURL *handle)
-{
-	easy->real->easy_setopt(handle, CURLOPT_DEBUGFUNCTION, easy->options.debug != NULL ? on_debug : NULL);
-	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, easy);
-}
-
-void response_wrap(struct easy *easy, CURL *handle)
-{
-	if (easy->wrapped)
-		return;
-	easy->wrapped = true;
-	easy->real->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
-	easy->real->easy_setopt(handle, CURLOPT_WRITEDATA, easy);
-	easy->real->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
-	easy->real->easy_setopt(handle, CURLOPT_HEADERDATA, easy);
-	easy->real->easy_setopt(handle, CURLOPT_HEADER, 0L); /* see hold_header() */
-	if (easy->options.debug != NULL)
-		response_wrap_debug(easy, handle);
-}
-
-void response_unwrap(struct easy *easy, CURL *handle)
-{
-	const struct easy_options *options = &easy->options;
-	if (!easy->wrapped)
-		return;
-	easy->wrapped = false;
-	easy->real->easy_setopt(handle, CURLOPT_WRITEFUNCTION, options->write);
-	easy->real->easy_setopt(handle, CURLOPT_WRITEDATA, options->write_data);
-	easy->real->easy_setopt(handle, CURLOPT_HEADERFUNCTION, options->header);
-	easy->real->easy_setopt(handle, CURLOPT_HEADERDATA, options->header_data);
-	easy->real->easy_setopt(handle, CURLOPT_HEADER, (long)options->include_header);
-	easy->real->easy_setopt(handle, CURLOPT_DEBUGFUNCTION, options->debug);
-	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, options->debug_data);
-}
+/* ---- attempts --------------------------------------------------------------------------------------- */
 
 /* Field by field: every healthy transfer passes here. begin_block() sets the rest. */
 void response_reset(struct easy *easy)
@@ -322,10 +333,24 @@ void response_reset(struct easy *easy)
 	response->skipped = response->tunnel = false;
 	response->judged = response->final_delivered = response->body_delivered = false;
 	journal_clear(&response->journal);
+	easy->replays = 0;
+	easy->asked = false;
+}
+
+/* CURLOPT_PREREQFUNCTION: a request is about to be sent. */
+int response_on_request(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct easy *easy = context;
+	const struct easy_options *options = &easy->options;
+	easy->replays += easy->asked;
+	easy->asked = true;
+	if (options->prereq == NULL)
+		return CURL_PREREQFUNC_OK;
+	return options->prereq(options->prereq_data, remote_ip, local_ip, remote_port, local_port);
 }
 
 bool response_delivered(const struct easy *easy)
 {
 	const struct response *response = &easy->response;
-	return response->final_delivered || response->state == RESPONSE_FLUSHING || easy->interim_count > INTERIM_MOST;
+	return easy->resume.going || response->final_delivered || response->state == RESPONSE_FLUSHING || easy->interim_count > INTERIM_MOST;
 }

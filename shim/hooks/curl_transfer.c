@@ -28,29 +28,43 @@ static struct failure status_failure(struct easy *easy)
 		.sent = true,
 		.repeatable = facts_repeatable(easy),
 		.delivered = response_delivered(easy),
+		.resumable = resume_possible(easy),
 	};
 }
 
-static struct verdict judge_status(struct easy *easy)
+static struct failure code_failure(struct easy *easy, CURLcode code)
 {
-	struct failure failure = status_failure(easy);
-	easy->response.judged = true;
-	return op_failed(&easy->op, &failure, NULL);
-}
-
-static struct verdict judge_code(struct easy *easy, CURLcode code)
-{
-	struct failure failure = {
+	return (struct failure){
 		.source = SOURCE_CURL,
 		.code = (int)code,
 		.reply_code = facts_reply_code(easy),
 		.retry_after_ms = -1,
 		.sent = facts_sent(easy),
 		.repeatable = facts_repeatable(easy),
+		.refused = facts_refused(easy),
 		.delivered = response_delivered(easy),
+		.resumable = resume_possible(easy),
 	};
+}
+
+static struct verdict judge(struct easy *easy, const struct failure *failure)
+{
+	bool by_code = failure->source == SOURCE_CURL;
 	easy->response.judged = true;
-	return op_failed(&easy->op, &failure, easy->real->easy_strerror(code));
+	easy->op.replays = easy->replays;
+	return op_failed(&easy->op, failure, by_code ? easy->real->easy_strerror((CURLcode)failure->code) : NULL);
+}
+
+static struct verdict judge_status(struct easy *easy)
+{
+	struct failure failure = status_failure(easy);
+	return judge(easy, &failure);
+}
+
+static struct verdict judge_code(struct easy *easy, CURLcode code)
+{
+	struct failure failure = code_failure(easy, code);
+	return judge(easy, &failure);
 }
 
 /* Statuses that say nothing yet: the last round of an authentication is told at the end. */
@@ -66,7 +80,8 @@ static bool drops_response(struct easy *easy)
 	struct failure failure = status_failure(easy);
 	if (op_would_retry(&easy->op, &failure))
 		return true;
-	easy->verdict = judge_status(easy);
+	if (!easy->resume.going) /* else it is no more than an answer that does not help */
+		easy->verdict = judge_status(easy);
 	return false;
 }
 
@@ -78,20 +93,26 @@ bool transfer_has_progress(const struct easy *easy)
 	return !options->no_progress && (options->xferinfo != NULL || options->progress != NULL);
 }
 
-bool transfer_progress_aborts(const struct easy *easy)
+int transfer_progress(const struct easy *easy, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent)
 {
 	const struct easy_options *options = &easy->options;
-	int result = 0;
-	if (options->no_progress)
-		return false;
 	if (options->xferinfo != NULL)
-		result = options->xferinfo(options->progress_data, 0, 0, 0, 0);
-	else if (options->progress != NULL)
-		result = options->progress(options->progress_data, 0, 0, 0, 0);
+		return options->xferinfo(options->progress_data, down, got, up, sent);
+	if (options->progress != NULL)
+		return options->progress(options->progress_data, (double)down, (double)got, (double)up, (double)sent);
+	return 0;
+}
+
+bool transfer_progress_aborts(const struct easy *easy)
+{
+	if (easy->options.no_progress)
+		return false;
+	int result = easy->resume.going ? resume_on_progress((void *)(uintptr_t)easy, 0, 0, 0, 0) : transfer_progress(easy, 0, 0, 0, 0);
 	return result != 0 && result != CURL_PROGRESSFUNC_CONTINUE;
 }
 
-/* CURLOPT_TIMEOUT_MS bounds the operation: each further attempt gets what is left of it. */
+/* CURLOPT_TIMEOUT_MS bounds the operation: each further attempt gets what is left of it. A kept HTTP/2 connection
+ * without ALPN is useless to libcurl before 8.0 (its issue 10634): each request on it fails. */
 static void adjust_options(struct easy *easy, CURL *handle)
 {
 	if (easy->options.timeout_ms > 0) {
@@ -99,16 +120,20 @@ static void adjust_options(struct easy *easy, CURL *handle)
 		easy->real->easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)(left_ms > 0 ? left_ms : 1));
 		easy->adjusted = true;
 	}
-	if (easy->verdict.class.fresh_connection) {
+	if (easy->verdict.class.fresh_connection || easy->options.prior_knowledge) {
 		easy->real->easy_setopt(handle, CURLOPT_FRESH_CONNECT, 1L);
 		easy->adjusted = true;
 	}
+	if (easy->resume.going)
+		resume_ask(easy, handle);
 }
 
 void transfer_restore_options(struct easy *easy, CURL *handle)
 {
 	easy->real->easy_setopt(handle, CURLOPT_TIMEOUT_MS, easy->options.timeout_ms);
 	easy->real->easy_setopt(handle, CURLOPT_FRESH_CONNECT, (long)easy->options.fresh_connect);
+	if (easy->resume.going)
+		resume_restore(easy, handle);
 	easy->adjusted = false;
 }
 
@@ -130,6 +155,7 @@ static CURLcode conclude(struct easy *easy, CURLcode code)
 	if (easy->response.judged)
 		return code;
 	if (code == CURLE_OK && status < 400) {
+		easy->op.replays = easy->replays;
 		if (easy->begun)
 			op_succeeded(&easy->op);
 	} else if (easy->config->diag && begin(easy)) {
@@ -151,10 +177,42 @@ static bool failed_by_status(const struct easy *easy, CURLcode code)
 	       (code == CURLE_HTTP_RETURNED_ERROR || (code == CURLE_OK && response->state == RESPONSE_HOLDING));
 }
 
-/* What an attempt that returned `code` comes to. True: retry by easy->verdict. */
-static bool wants_retry(struct easy *easy, CURLcode code)
+/* The same for an attempt that has asked for the rest of a download and has not got it. What the program is to
+ * learn in the end is the error that broke the download. */
+static bool wants_rest_again(struct easy *easy, CURLcode *code)
+{
+	struct resume *resume = &easy->resume;
+	bool by_status = easy->response.state == RESPONSE_DROPPING || failed_by_status(easy, *code);
+	if (*code == CURLE_ABORTED_BY_CALLBACK && !resume->refused) {
+		deliver_drop(easy);
+		return false;
+	}
+	if (!resume->refused && (by_status || *code != CURLE_OK)) {
+		struct failure failure = by_status ? status_failure(easy) : code_failure(easy, *code);
+		if (op_would_retry(&easy->op, &failure)) {
+			easy->verdict = judge(easy, &failure);
+			if (easy->verdict.action == ACTION_RETRY)
+				return true;
+		}
+	}
+	deliver_drop(easy);
+	*code = resume->broken_by;
+	if (easy->response.judged)
+		return false;
+	/* Out of attempts or time; or else the answer was no rest of what has been delivered. */
+	struct failure failure = code_failure(easy, *code);
+	failure.resumable = !op_would_retry(&easy->op, &failure);
+	judge(easy, &failure);
+	return false;
+}
+
+/* What an attempt that returned *code comes to. True: retry by easy->verdict. */
+static bool wants_retry(struct easy *easy, CURLcode *its_code)
 {
 	struct response *response = &easy->response;
+	CURLcode code = *its_code;
+	if (easy->resume.going && !easy->resume.joined)
+		return wants_rest_again(easy, its_code);
 	if (code == CURLE_OK && response->state == RESPONSE_BETWEEN) /* nearly every transfer */
 		return false;
 	bool dropping = response->state == RESPONSE_DROPPING;
@@ -166,7 +224,11 @@ static bool wants_retry(struct easy *easy, CURLcode code)
 	if (response->judged || (code == CURLE_OK && !by_status) || !begin(easy))
 		return false;
 	easy->verdict = by_status ? judge_status(easy) : judge_code(easy, code);
-	return easy->verdict.action == ACTION_RETRY;
+	if (easy->verdict.action != ACTION_RETRY)
+		return false;
+	if (response_delivered(easy))
+		resume_broken(easy, code);
+	return true;
 }
 
 /* A body too large to keep was cut off, and now the request cannot be sent again: the response is lost,
@@ -183,7 +245,7 @@ static CURLcode outcome(struct easy *easy, CURLcode code)
 
 void transfer_begin(struct easy *easy, CURL *handle, const struct config *config, const char *hook)
 {
-	response_wrap(easy, handle);
+	wrap(easy, handle);
 	easy->config = config;
 	easy->hook = hook;
 	easy->start = clock_mark();
@@ -192,6 +254,7 @@ void transfer_begin(struct easy *easy, CURL *handle, const struct config *config
 	easy->interim_count = easy->tunnels_delivered = 0;
 	easy->drops_response = drops_response;
 	upload_begin(easy);
+	resume_begin(easy);
 }
 
 /* A handler that leaves a backoff by siglongjmp leaves the handle as the program set it: what is ours
@@ -208,7 +271,7 @@ static void finish(struct easy *easy, CURL *handle)
 {
 	easy->backing_off = false;
 	if (easy->options.include_header)
-		response_unwrap(easy, handle);
+		unwrap(easy, handle);
 }
 
 bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code)
@@ -216,7 +279,7 @@ bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code)
 	easy->active = false;
 	if (easy->adjusted)
 		transfer_restore_options(easy, handle);
-	if (wants_retry(easy, *code)) {
+	if (wants_retry(easy, code)) {
 		easy->backing_off = true;
 		return true;
 	}
@@ -239,6 +302,10 @@ bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason 
 		return false;
 	if (reason != REASON_NONE)
 		op_given_up(&easy->op, &easy->verdict, reason, dropped ? NULL : easy->real->easy_strerror(*code));
+	if (easy->resume.going) {
+		deliver_drop(easy);
+		*code = easy->resume.broken_by;
+	}
 	*code = deliver(easy, *code);
 	finish(easy, handle);
 	return true;

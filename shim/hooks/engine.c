@@ -56,6 +56,7 @@ static void tell(const struct op *op, enum event event, const struct verdict *ve
 		.target = &op->target,
 		.attempt = op->progress.attempt,
 		.max_attempts = (int)op->config->max_attempts,
+		.replays = op->replays,
 		.message = message,
 	};
 	if (verdict != NULL) {
@@ -81,6 +82,7 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 	op->progress = (struct progress){.attempt = 1, .deadline_ns = deadline_of(config, start_ns, own_limit_ns)};
 	op->id = random_id();
 	op->random = random_bits(config->seed);
+	op->replays = 0;
 	op->rewind = NULL;
 	return true;
 }

@@ -2,6 +2,8 @@
 #include <netdb.h>
 #include <string.h>
 
+#include <curl/curl.h>
+
 #include "policy/tables.h"
 
 /* "PREFIX N" for a code without a name. */
@@ -109,6 +111,7 @@ static void classify_curl(const struct failure *failure, struct class *class)
 	class->retried = rule == UNSENT || rule == EITHER || rule == SENT;
 	class->perhaps_sent = rule == SENT;
 	class->connection_evidence = rule == UNSENT && !failure->sent;
+	class->fresh_connection = failure->code == CURLE_HTTP2; /* libcurl may still hold it */
 	class->category = class->retried ? CATEGORY_NETWORK : CATEGORY_PERMANENT;
 	/* FTP and SMTP say "try again later" with 4yz (RFC 959, 4.2.1; RFC 5321, 4.2.1), whatever CURLcode
 	 * libcurl makes of it. The server has said how far it got, and the hook has heard it. */

@@ -35,6 +35,8 @@ const struct config_variable config_variables[] = {
 	{"RETRY_CURL", KIND_BOOL, FIELD(curl), 0, 1, "", "1", "0: leave libcurl alone"},
 	{"RETRY_UNIX", KIND_CHOICE, FIELD(unix_mode), 0, 0, "busy|all|off", "busy",
 	 "unix sockets: busy (full backlog only), all (also not yet started), off"},
+	{"RETRY_DEEPBIND", KIND_CHOICE, FIELD(deepbind), 0, 0, "auto|keep|drop", "auto",
+	 "RTLD_DEEPBIND, which hides libcurl from us (PHP): auto (dropped where libcurl is needed), keep, drop"},
 	{"RETRY_RESUME", KIND_BOOL, FIELD(resume), 0, 1, "", "0", "1: resume a broken download where it stopped"},
 	{"RETRY_STATE", KIND_TEXT, FIELD(state), 0, 0, "", "", "the host-shared state, a file; off: private to the process"},
 	{"RETRY_BUDGET", KIND_BOOL, FIELD(budget), 0, 1, "", "on", "off: no token bucket"},

@@ -34,9 +34,9 @@ struct verdict decide(const struct config *config, const struct progress *progre
 		return deliver(verdict, EVENT_NONE, REASON_NONE);
 	if (!verdict.class.retried)
 		return deliver(verdict, EVENT_NOT_RETRYABLE, REASON_NONE);
-	if (failure->delivered)
+	if (failure->delivered && !failure->resumable)
 		return give_up(verdict, REASON_DELIVERED);
-	if ((failure->sent || verdict.class.perhaps_sent) && !failure->repeatable)
+	if ((failure->sent || verdict.class.perhaps_sent) && !failure->repeatable && !failure->refused)
 		return give_up(verdict, REASON_UNSAFE);
 	if (progress->attempt >= verdict.max_attempts)
 		return deliver(verdict, EVENT_EXHAUSTED, REASON_NONE);

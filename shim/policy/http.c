@@ -134,8 +134,7 @@ static bool is_day_of_month(const struct date *date)
 	return date->day >= 1 && date->day <= month_days[date->month - 1] + (leap && date->month == 2);
 }
 
-/* Seconds since 1970 of an HTTP date; false if it is none. */
-static bool read_date(const char *text, size_t length, int64_t wall_s, int64_t *seconds)
+bool http_date(const char *text, size_t length, int64_t wall_s, int64_t *seconds)
 {
 	struct date date = {-1, -1, -1, -1};
 	int64_t this_year = 1970 + wall_s / 31556952; /* mean Gregorian year */
@@ -179,7 +178,7 @@ int64_t http_retry_after_ms(const char *value, size_t length, int64_t wall_s)
 			seconds = most_s;
 		return seconds * 1000;
 	}
-	if (!read_date(value, length, wall_s, &seconds))
+	if (!http_date(value, length, wall_s, &seconds))
 		return -1;
 	if (seconds <= wall_s)
 		return 0;

@@ -90,7 +90,7 @@ static const struct curl_row curl_rows[] = {
 	C(CURLE_GOT_NOTHING, SENT),
 	C(CURLE_SEND_ERROR, SENT),
 	C(CURLE_RECV_ERROR, SENT),
-	C(CURLE_HTTP2, SENT),
+	C(CURLE_HTTP2, EITHER), /* the connection: it may have been unusable before the request */
 	C(CURLE_HTTP2_STREAM, SENT),
 	C(CURLE_HTTP3, SENT),
 	C(CURLE_PARTIAL_FILE, SENT),

@@ -110,6 +110,11 @@ static void put_text(struct line *line, const struct report_event *event, const 
 	case EVENT_NOT_RETRYABLE: text_not_retryable(line, event); break;
 	case EVENT_NONE: break;
 	}
+	if (event->replays > 0) {
+		line_text(line, " [replayed by libcurl: ");
+		line_unsigned(line, (uint64_t)event->replays);
+		line_text(line, "]");
+	}
 }
 
 static void json_time(struct line *line, int64_t wall_us)
@@ -148,6 +153,8 @@ static void put_json(struct line *line, const struct report_event *event, const 
 		line_json_string(line, "error", event->class->symbol);
 		line_json_string(line, "message", message_of(event));
 	}
+	if (event->replays > 0)
+		line_json_number(line, "replays", (uint64_t)event->replays);
 	if (event->event == EVENT_ATTEMPT_FAILED)
 		line_json_number(line, "delay_ms", ((uint64_t)event->delay_ns + 500000) / 1000000);
 	if (event->reason != REASON_NONE)

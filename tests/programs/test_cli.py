@@ -38,6 +38,7 @@ MAPPINGS = [
     (["--no-dns"], {"RETRY_DNS": "0"}),
     (["--no-curl"], {"RETRY_CURL": "0"}),
     (["--unix", "all"], {"RETRY_UNIX": "all"}),
+    (["--deepbind", "keep"], {"RETRY_DEEPBIND": "keep"}),
     (["--resume"], {"RETRY_RESUME": "1"}),
     (["--state", "off"], {"RETRY_STATE": "off"}),
     (["--state", "/dev/shm/mine"], {"RETRY_STATE": "/dev/shm/mine"}),

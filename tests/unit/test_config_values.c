@@ -109,6 +109,8 @@ static void words(void **state)
 		{"RETRY_UNIX", "busy", UNIX_BUSY}, {"RETRY_UNIX", "all", UNIX_ALL}, {"RETRY_UNIX", "off", UNIX_OFF},
 		{"RETRY_UNIX", "ALL", UNIX_ALL}, {"RETRY_UNIX", "al", -1}, {"RETRY_UNIX", "alle", -1}, {"RETRY_UNIX", "0", -1},
 		{"RETRY_UNIX", "busy|all", -1}, {"RETRY_UNIX", " all", -1}, {"RETRY_UNIX", "all,off", -1},
+		{"RETRY_DEEPBIND", "auto", DEEPBIND_AUTO}, {"RETRY_DEEPBIND", "keep", DEEPBIND_KEEP},
+		{"RETRY_DEEPBIND", "drop", DEEPBIND_DROP}, {"RETRY_DEEPBIND", "1", -1},
 		{"RETRY_BREAKER", "pass", BREAKER_PASS}, {"RETRY_BREAKER", "reject", BREAKER_REJECT},
 		{"RETRY_BREAKER", "off", BREAKER_OFF}, {"RETRY_BREAKER", "on", -1},
 		{"RETRY_DIAG_FORMAT", "text", DIAG_TEXT}, {"RETRY_DIAG_FORMAT", "json", DIAG_JSON}, {"RETRY_DIAG_FORMAT", "xml", -1},

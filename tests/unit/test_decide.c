@@ -69,12 +69,40 @@ static void unsafe_needs_both(void **state)
 	}
 }
 
+/* A server that says that it has not acted on the request (HTTP/2 REFUSED_STREAM) makes any method safe; a
+ * download that can go on is not lost by what has been delivered of it. */
+static void refused_and_resumable(void **state)
+{
+	static const struct {
+		const char *row;
+		bool repeatable, refused, delivered, resumable;
+		const char *event, *reason;
+	} rows[] = {
+		{"POST", false, false, false, false, "given_up", "unsafe"},
+		{"refused POST", false, true, false, false, "attempt_failed", ""},
+		{"broken GET", true, false, true, false, "given_up", "delivered"},
+		{"broken GET that can go on", true, false, true, true, "attempt_failed", ""},
+		{"broken POST that could", false, false, true, true, "given_up", "unsafe"},
+		{"whole GET", true, false, false, true, "attempt_failed", ""},
+	};
+	(void)state;
+	struct config config = config_default();
+	struct progress progress = {.attempt = 1, .deadline_ns = NONE};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct failure failure = {.source = SOURCE_CURL, .code = CURLE_RECV_ERROR, .retry_after_ms = -1, .sent = true,
+		                          .repeatable = rows[i].repeatable, .refused = rows[i].refused,
+		                          .delivered = rows[i].delivered, .resumable = rows[i].resumable};
+		struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+		check_verdict(rows[i].row, &verdict, rows[i].event, rows[i].reason);
+	}
+}
+
 /* Codes that come when bytes were on their way are unsafe, whatever the hook could tell; a mail
  * server's 4yz before the message is not. */
 static void some_codes_mean_sent(void **state)
 {
-	static const int codes[] = {CURLE_GOT_NOTHING, CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_HTTP2,
-	                            CURLE_HTTP2_STREAM, CURLE_HTTP3, CURLE_PARTIAL_FILE};
+	static const int codes[] = {CURLE_GOT_NOTHING, CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_HTTP2_STREAM,
+	                            CURLE_HTTP3, CURLE_PARTIAL_FILE};
 	(void)state;
 	struct config config = config_default();
 	struct progress progress = {.attempt = 1, .deadline_ns = NONE};
@@ -301,7 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(order_of_the_questions), cmocka_unit_test(unsafe_needs_both),
-		cmocka_unit_test(some_codes_mean_sent), cmocka_unit_test(a_response_means_sent),
+		cmocka_unit_test(some_codes_mean_sent), cmocka_unit_test(refused_and_resumable), cmocka_unit_test(a_response_means_sent),
 		cmocka_unit_test(deadline_to_the_nanosecond), cmocka_unit_test(retry_after_is_a_floor),
 		cmocka_unit_test(attempts_allowed), cmocka_unit_test(whole_operations),
 		cmocka_unit_test(own_limit_binds), cmocka_unit_test(names),

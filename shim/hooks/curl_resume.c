@@ -1,0 +1,206 @@
+/* A broken download that goes on where it stopped (RETRY_RESUME).
+ *
+ * The program has had a header block and perhaps some of the body. A further attempt asks for the rest; if
+ * what comes is exactly that, its header block is dropped and its body joined. In every other case nothing of it
+ * reaches the program, and the operation ends with the error that broke the download.
+ */
+#include "hooks/curl_handle.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "retryshim/runtime.h"
+
+enum { DAY_S = 24 * 60 * 60 };
+
+static curl_off_t info_large(struct easy *easy, CURLINFO info)
+{
+	curl_off_t value = -1;
+	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : -1;
+}
+
+static bool is_ftp(struct easy *easy)
+{
+	char *scheme = NULL;
+	if (easy->real->easy_getinfo(handle_of(easy), CURLINFO_SCHEME, &scheme) != CURLE_OK || scheme == NULL)
+		return false;
+	return strcasecmp(scheme, "ftp") == 0 || strcasecmp(scheme, "ftps") == 0;
+}
+
+void resume_begin(struct easy *easy)
+{
+	const struct easy_options *options = &easy->options;
+	struct resume *resume = &easy->resume;
+	resume->going = false;
+	resume->got = 0;
+	resume->whole.status = 0;
+	/* A program that asks for a part itself has plans of its own. */
+	resume->wanted = easy->config->resume && options->range == NULL && options->resume_from == 0 && options->raw == 0 &&
+	                 options->commands == 0 && strcmp(options_method(options), "GET") == 0 &&
+	                 !options_have_header(options, "Range") && !options_have_header(options, "If-Range");
+}
+
+/* ---- may it go on? ------------------------------------------------------------------------------- */
+
+static bool ftp_resumable(struct easy *easy)
+{
+	struct resume *resume = &easy->resume;
+	if (!resume->going) {
+		resume->whole.length = info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T);
+		resume->whole.modified_s = info_large(easy, CURLINFO_FILETIME_T);
+	}
+	return is_ftp(easy) && resume->got > 0 && resume->got < resume->whole.length;
+}
+
+bool resume_possible(struct easy *easy)
+{
+	const struct resume *resume = &easy->resume;
+	if (!resume->wanted || easy->response.state == RESPONSE_FLUSHING)
+		return false;
+	if (resume->whole.status == 0)
+		return ftp_resumable(easy);
+	return entity_resumable(&resume->whole) && (resume->whole.length < 0 || resume->got < resume->whole.length);
+}
+
+/* ---- asking for the rest -------------------------------------------------------------------------- */
+
+/* "LABEL NUMBER TAIL" */
+static void compose(char *out, const char *label, int64_t number, const char *tail)
+{
+	char digits[20];
+	size_t at = sizeof digits, length = strlen(label);
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while ((number /= 10) != 0);
+	memcpy(out, label, length);
+	memcpy(out + length, digits + at, sizeof digits - at);
+	strcpy(out + length + sizeof digits - at, tail);
+}
+
+static void keep_facts(struct easy *easy, CURLcode code)
+{
+	struct resume *resume = &easy->resume;
+	long header_size = 0;
+	resume->broken_by = code;
+	if (resume->going)
+		return;
+	resume->going = true;
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_HEADER_SIZE, &header_size);
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_RESPONSE_CODE, &resume->status);
+	resume->header_size = header_size;
+	resume->length = info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T);
+	resume->filetime = info_large(easy, CURLINFO_FILETIME_T);
+	resume->start_wall_s = clock_wall_s() - (clock_now_ns() - easy->start_ns) / NS_PER_S;
+}
+
+void resume_broken(struct easy *easy, CURLcode code)
+{
+	if (!easy->resume.going || easy->resume.joined)
+		keep_facts(easy, code);
+}
+
+void resume_ask(struct easy *easy, CURL *handle)
+{
+	struct resume *resume = &easy->resume;
+	const struct curl_real *real = easy->real;
+	resume->joined = resume->refused = false;
+	resume->base = resume->got;
+	if (resume->whole.status == 0) {
+		real->easy_setopt(handle, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)resume->got);
+		real->easy_setopt(handle, CURLOPT_FILETIME, 1L);
+	} else {
+		static const char if_range[] = "If-Range: ";
+		compose(resume->range, "", resume->got, "-");
+		memcpy(resume->if_range, if_range, sizeof if_range);
+		strcat(resume->if_range, entity_validator(&resume->whole));
+		resume->headers = (struct curl_slist){.data = resume->if_range, .next = easy->options.headers};
+		real->easy_setopt(handle, CURLOPT_RANGE, resume->range);
+		real->easy_setopt(handle, CURLOPT_HTTPHEADER, &resume->headers);
+	}
+	if (transfer_has_progress(easy)) {
+		real->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, resume_on_progress);
+		real->easy_setopt(handle, CURLOPT_XFERINFODATA, easy);
+	}
+	easy->adjusted = true;
+}
+
+void resume_restore(struct easy *easy, CURL *handle)
+{
+	const struct easy_options *options = &easy->options;
+	const struct curl_real *real = easy->real;
+	if (easy->resume.whole.status == 0) {
+		real->easy_setopt(handle, CURLOPT_RESUME_FROM_LARGE, options->resume_from);
+		real->easy_setopt(handle, CURLOPT_FILETIME, (long)options->filetime);
+	} else {
+		real->easy_setopt(handle, CURLOPT_RANGE, options->range);
+		real->easy_setopt(handle, CURLOPT_HTTPHEADER, options->headers);
+	}
+	real->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, options->xferinfo);
+	real->easy_setopt(handle, CURLOPT_XFERINFODATA, options->progress_data);
+}
+
+/* ---- what comes ----------------------------------------------------------------------------------- */
+
+/* FTP tells sizes and times, and no more: the file has to be as large as it was, and as old as the program knew, or
+ * so old that clocks and time zones cannot be what makes it look unchanged. */
+static bool ftp_continues(struct easy *easy)
+{
+	const struct resume *resume = &easy->resume;
+	curl_off_t modified_s = info_large(easy, CURLINFO_FILETIME_T);
+	if (info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T) != resume->whole.length - resume->got || modified_s < 0)
+		return false;
+	if (resume->whole.modified_s >= 0)
+		return modified_s == resume->whole.modified_s;
+	return modified_s < resume->start_wall_s - DAY_S;
+}
+
+enum rest resume_judge_block(struct easy *easy)
+{
+	struct resume *resume = &easy->resume;
+	resume->joined = entity_continues(&resume->whole, &easy->response.entity, resume->got);
+	resume->refused = !resume->joined;
+	if (resume->joined)
+		resume->whole.length = easy->response.entity.total;
+	return resume->joined ? REST_JOINED : REST_REFUSED;
+}
+
+enum rest resume_judge_body(struct easy *easy)
+{
+	struct resume *resume = &easy->resume;
+	if (resume->joined)
+		return REST_JOINED;
+	if (resume->whole.status != 0) /* of a redirect, of an authentication's round */
+		return REST_NOTHING;
+	resume->joined = ftp_continues(easy);
+	resume->refused = !resume->joined;
+	return resume->joined ? REST_JOINED : REST_REFUSED;
+}
+
+int resume_on_progress(void *context, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent)
+{
+	struct easy *easy = context;
+	const struct resume *resume = &easy->resume;
+	(void)down;
+	curl_off_t total = resume->whole.length >= 0 ? resume->whole.length : 0;
+	return transfer_progress(easy, total, resume->base + (resume->joined ? got : 0), up, sent);
+}
+
+/* ---- what the program learns of it ---------------------------------------------------------------- */
+
+bool resume_info(const struct easy *easy, CURLINFO info, void *value)
+{
+	const struct resume *resume = &easy->resume;
+	if (!resume->going)
+		return false;
+	switch ((int)info) {
+	case CURLINFO_RESPONSE_CODE: *(long *)value = resume->status; return true;
+	case CURLINFO_HEADER_SIZE: *(long *)value = resume->header_size; return true;
+	case CURLINFO_FILETIME: *(long *)value = (long)resume->filetime; return true;
+	case CURLINFO_FILETIME_T: *(curl_off_t *)value = resume->filetime; return true;
+	case CURLINFO_SIZE_DOWNLOAD: *(double *)value = (double)resume->got; return true;
+	case CURLINFO_SIZE_DOWNLOAD_T: *(curl_off_t *)value = resume->got; return true;
+	case CURLINFO_CONTENT_LENGTH_DOWNLOAD: *(double *)value = (double)resume->length; return true;
+	case CURLINFO_CONTENT_LENGTH_DOWNLOAD_T: *(curl_off_t *)value = resume->length; return true;
+	default: return false;
+	}
+}
