@@ -9,13 +9,6 @@ size_t deliver_body(struct easy *easy, char *bytes, size_t size, size_t count)
 	return fwrite(bytes, size, count, easy->options.write_data);
 }
 
-/* Where libcurl would send a header line: CURLOPT_HEADERFUNCTION, or the write callback if only
- * CURLOPT_HEADERDATA is set, or nowhere (chop_write in lib/sendf.c). */
-bool deliver_has_header_sink(const struct easy *easy)
-{
-	return easy->options.header != NULL || easy->options.header_data != NULL;
-}
-
 size_t deliver_header(struct easy *easy, char *line, size_t length)
 {
 	if (easy->options.header != NULL)

@@ -117,6 +117,7 @@ struct response {
 	int tunnels;          /* a proxy's consents to CONNECT in this attempt */
 	bool has_location;    /* in the newest block */
 	bool tunnel;          /* the newest block is a proxy's consent to CONNECT */
+	bool plain;           /* nobody wants to know what is in the newest block */
 	bool skipped;         /* an earlier attempt delivered the newest block */
 	int64_t retry_after_ms; /* in the newest block; -1 = none */
 	bool judged;          /* the verdict on this response has been spoken */
@@ -227,7 +228,12 @@ bool response_delivered(const struct easy *easy);
 size_t deliver_body(struct easy *easy, char *bytes, size_t size, size_t count);
 size_t deliver_header(struct easy *easy, char *line, size_t length);
 size_t deliver_entry(struct easy *easy, enum entry_kind kind, char *bytes, size_t length);
-bool deliver_has_header_sink(const struct easy *easy);
+/* Where libcurl would send a header line: CURLOPT_HEADERFUNCTION, or the write callback if only
+ * CURLOPT_HEADERDATA is set, or nowhere (chop_write in lib/sendf.c). */
+static inline bool deliver_has_header_sink(const struct easy *easy)
+{
+	return easy->options.header != NULL || easy->options.header_data != NULL;
+}
 /* Delivers what is held. A paused entry comes again at the next call. */
 enum flush { FLUSHED, FLUSH_PAUSED, FLUSH_REFUSED };
 enum flush deliver_held(struct easy *easy);

@@ -42,6 +42,7 @@ void members_init(struct multi *multi)
 	}
 	multi->due_ns = INT64_MAX;
 	multi->watchers = 0;
+	multi->running = 0;
 }
 
 /* ---- backoff -------------------------------------------------------------------------------------- */
@@ -75,6 +76,13 @@ static void finish(struct easy *easy, CURLcode code)
 	move(easy, MEMBER_FINISHED);
 }
 
+/* libcurl counts it as running from now on. */
+static void note_started(struct easy *easy)
+{
+	easy->message.msg = CURLMSG_NONE;
+	easy->multi->running += easy->multi->running >= 0;
+}
+
 static void restart(struct easy *easy)
 {
 	struct multi *multi = easy->multi;
@@ -86,8 +94,10 @@ static void restart(struct easy *easy)
 	multi->real->multi_remove_handle(multi_handle(multi), handle);
 	CURLMcode added = multi->real->multi_add_handle(multi_handle(multi), handle);
 	multi->worker = OURSELVES;
-	if (added == CURLM_OK)
+	if (added == CURLM_OK) {
+		note_started(easy);
 		return;
+	}
 	CURLcode code = CURLE_OUT_OF_MEMORY; /* the one reason there is */
 	transfer_end_attempt(easy, handle, &code);
 	finish(easy, code);
@@ -150,7 +160,7 @@ static void settle(struct multi *multi, CURL *handle, CURLcode code)
 	note_waiting(multi, easy);
 }
 
-void members_settle(struct multi *multi, int *running)
+static void settle_all(struct multi *multi)
 {
 	int left;
 	CURLMsg *message;
@@ -158,8 +168,18 @@ void members_settle(struct multi *multi, int *running)
 	while ((message = multi->real->multi_info_read(multi_handle(multi), &left)) != NULL)
 		settle(multi, message->easy_handle, message->data.result);
 	multi->worker = NOBODY;
-	if (running != NULL)
-		*running += multi->count[MEMBER_WAITING];
+}
+
+void members_settle(struct multi *multi, int *running)
+{
+	multi->worker = NOBODY;
+	/* Most calls finish nothing: then libcurl counts what it has counted before. */
+	if (running == NULL || *running != multi->running || multi->pushes)
+		settle_all(multi);
+	if (running == NULL)
+		return;
+	multi->running = *running;
+	*running += multi->count[MEMBER_WAITING];
 }
 
 CURLMsg *members_message(struct multi *multi, int *left)
@@ -167,7 +187,7 @@ CURLMsg *members_message(struct multi *multi, int *left)
 	struct link *list = &multi->members[MEMBER_FINISHED];
 	*left = 0;
 	if (list->after == list)
-		members_settle(multi, NULL);
+		settle_all(multi);
 	if (list->after == list)
 		return NULL;
 	struct easy *easy = easy_of(list->after);
@@ -201,6 +221,7 @@ CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 	}
 	easy->multi = multi;
 	link_member(easy, MEMBER_OTHER);
+	note_started(easy);
 	return code;
 }
 
@@ -208,6 +229,8 @@ void member_forget(struct easy *easy)
 {
 	struct multi *multi = easy->multi;
 	unlink_member(easy);
+	if (easy->member == MEMBER_OTHER && easy->message.msg != CURLMSG_DONE)
+		multi->running = -1;
 	easy->multi = NULL;
 	easy->active = easy->backing_off = easy->adjusted = false;
 	if (easy->member == MEMBER_WAITING)

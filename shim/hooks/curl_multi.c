@@ -11,9 +11,24 @@ enum { BUCKET_BITS = 6 };
 static _Atomic(struct record *) buckets[1 << BUCKET_BITS];
 static const struct record_table table = {sizeof(struct multi), BUCKET_BITS, buckets};
 
-static struct multi *multi_find(const CURLM *handle) { return (struct multi *)record_find(&table, handle); }
+static _Atomic(int) any_multi;
 
-/* libcurl's own multis, inside curl_easy_perform, have no record. */
+/* libcurl's own multis have no record: curl_easy_perform drives one through these very symbols, in programs that
+ * mostly have no other. A thread that drives one of the program's asks for the same one again and again. */
+static inline __attribute__((always_inline)) struct multi *multi_find(const CURLM *handle)
+{
+	static _Thread_local struct record *last __attribute__((tls_model("initial-exec")));
+	if (atomic_load_explicit(&any_multi, memory_order_acquire) == 0)
+		return NULL;
+	if (last == NULL || atomic_load_explicit(&last->key, memory_order_acquire) != handle) {
+		struct record *found = record_find(&table, handle);
+		if (found == NULL)
+			return NULL;
+		last = found;
+	}
+	return (struct multi *)last;
+}
+
 static void add(CURLM *handle, const struct curl_real *real)
 {
 	struct multi *multi = (struct multi *)record_add(&table, handle);
@@ -25,8 +40,10 @@ static void add(CURLM *handle, const struct curl_real *real)
 	multi->timer = NULL;
 	multi->timer_data = NULL;
 	multi->told_ns = 0;
+	multi->pushes = false;
 	members_init(multi);
 	record_publish(&multi->record, handle);
+	atomic_store_explicit(&any_multi, 1, memory_order_release);
 }
 
 static const struct curl_real *real_of(const struct multi *multi, enum flavour flavour, const void *caller)
@@ -56,7 +73,7 @@ static bool serves(const struct multi *multi) { return multi != NULL && multi->c
 			multi->worker = LIBCURL;                                                         \
 			code_ = call;                                                                    \
 			members_settle(multi, code_ == CURLM_OK ? running : NULL);                       \
-			if (!timer_tell(multi))                                                          \
+			if (multi->timer != NULL && !timer_tell(multi))                                  \
 				code_ = CURLM_ABORTED_BY_CALLBACK;                                             \
 			depth_leave(depth_);                                                             \
 		}                                                                                  \
@@ -189,7 +206,7 @@ static CURLMcode shim_wait(enum flavour flavour, const void *caller, bool polls,
 	multi_wait_function *wait = real == NULL ? NULL : polls ? real->multi_poll : real->multi_wait;
 	if (wait == NULL)
 		return CURLM_INTERNAL_ERROR;
-	if (!serves(multi))
+	if (!serves(multi) || multi->due_ns == INT64_MAX || timeout_ms < 0)
 		return wait(handle, extra, extra_count, timeout_ms, count);
 	return timer_wait(multi, wait, extra, extra_count, timeout_ms, count);
 }
@@ -200,6 +217,16 @@ static CURLMcode set_timer(struct multi *multi, curl_multi_timer_callback timer)
 	multi->timer = timer;
 	multi->real->multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
 	return multi->real->multi_setopt(handle, CURLMOPT_TIMERFUNCTION, timer != NULL ? timer_on_change : NULL);
+}
+
+/* Hands an option on as what its number says it is. */
+static CURLMcode pass_option(const struct curl_real *real, CURLM *handle, CURLMoption option, va_list arguments)
+{
+	switch ((int)option / 10000 * 10000) {
+	case CURLOPTTYPE_LONG: return real->multi_setopt(handle, option, va_arg(arguments, long));
+	case CURLOPTTYPE_OFF_T: return real->multi_setopt(handle, option, va_arg(arguments, curl_off_t));
+	default: return real->multi_setopt(handle, option, va_arg(arguments, void *));
+	}
 }
 
 static CURLMcode shim_setopt(enum flavour flavour, const void *caller, CURLM *handle, CURLMoption option,
@@ -216,33 +243,39 @@ static CURLMcode shim_setopt(enum flavour flavour, const void *caller, CURLM *ha
 		multi->timer_data = va_arg(arguments, void *);
 		return CURLM_OK;
 	}
-	switch ((int)option / 10000 * 10000) {
-	case CURLOPTTYPE_LONG: return real->multi_setopt(handle, option, va_arg(arguments, long));
-	case CURLOPTTYPE_OFF_T: return real->multi_setopt(handle, option, va_arg(arguments, curl_off_t));
-	default: return real->multi_setopt(handle, option, va_arg(arguments, void *));
-	}
+	if (ours && option == CURLMOPT_PUSHFUNCTION)
+		multi->pushes = true;
+	return pass_option(real, handle, option, arguments);
 }
 
 /* ---- exported ------------------------------------------------------------------------------------- */
 
+/* Where the program has no multi at all, what comes here is libcurl's own: straight through. */
+#define EXPORT_MULTI(type, name, parameters, call, shim_call)                                              \
+	EXPORT_CURL_BODY(type, curl_##name, parameters,                                                          \
+		const struct curl_real *known = atomic_load_explicit(&curl_real_known[flavour], memory_order_acquire); \
+		if (known != NULL && atomic_load_explicit(&any_multi, memory_order_acquire) == 0)                      \
+			return known->name call;                                                                             \
+		return shim_call;)
+
 EXPORT_CURL(CURLM *, curl_multi_init, (void), shim_init(FROM))
 EXPORT_CURL(CURLMcode, curl_multi_cleanup, (CURLM *multi), shim_cleanup(FROM, multi))
-EXPORT_CURL(CURLMcode, curl_multi_add_handle, (CURLM *multi, CURL *easy), shim_add_handle(FROM, multi, easy))
-EXPORT_CURL(CURLMcode, curl_multi_remove_handle, (CURLM *multi, CURL *easy), shim_remove_handle(FROM, multi, easy))
-EXPORT_CURL(CURLMcode, curl_multi_perform, (CURLM *multi, int *running), shim_perform(FROM, multi, running))
+EXPORT_MULTI(CURLMcode, multi_add_handle, (CURLM *multi, CURL *easy), (multi, easy), shim_add_handle(FROM, multi, easy))
+EXPORT_MULTI(CURLMcode, multi_remove_handle, (CURLM *multi, CURL *easy), (multi, easy), shim_remove_handle(FROM, multi, easy))
+EXPORT_MULTI(CURLMcode, multi_perform, (CURLM *multi, int *running), (multi, running), shim_perform(FROM, multi, running))
 EXPORT_CURL(CURLMcode, curl_multi_socket_action, (CURLM *multi, curl_socket_t socket, int events, int *running),
             shim_socket_action(FROM, multi, socket, events, running))
 EXPORT_CURL(CURLMcode, curl_multi_socket, (CURLM *multi, curl_socket_t socket, int *running),
             shim_socket(FROM, multi, socket, running))
 EXPORT_CURL(CURLMcode, curl_multi_socket_all, (CURLM *multi, int *running), shim_socket_all(FROM, multi, running))
-EXPORT_CURL(CURLMsg *, curl_multi_info_read, (CURLM *multi, int *left), shim_info_read(FROM, multi, left))
+EXPORT_MULTI(CURLMsg *, multi_info_read, (CURLM *multi, int *left), (multi, left), shim_info_read(FROM, multi, left))
 EXPORT_CURL(CURLMcode, curl_multi_timeout, (CURLM *multi, long *timeout_ms), shim_timeout(FROM, multi, timeout_ms))
 EXPORT_CURL(CURLMcode, curl_multi_wait,
             (CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout_ms, int *ready),
             shim_wait(FROM, false, multi, extra, count, timeout_ms, ready))
-EXPORT_CURL(CURLMcode, curl_multi_poll,
-            (CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout_ms, int *ready),
-            shim_wait(FROM, true, multi, extra, count, timeout_ms, ready))
+/* A library that calls it has it. */
+EXPORT_MULTI(CURLMcode, multi_poll, (CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout_ms, int *ready),
+             (multi, extra, count, timeout_ms, ready), shim_wait(FROM, true, multi, extra, count, timeout_ms, ready))
 EXPORT_CURL_BODY(CURLMcode, curl_multi_setopt, (CURLM *multi, CURLMoption option, ...),
 	va_list arguments;
 	va_start(arguments, option);

@@ -26,6 +26,8 @@ struct multi {
 	struct link members[MEMBER_STATES];
 	int count[MEMBER_STATES];
 	int64_t due_ns; /* of the next attempt; INT64_MAX = none */
+	int running;    /* transfers under way, by libcurl's last count; -1 = not known */
+	bool pushes;    /* servers may start transfers of their own */
 	int watchers;   /* members in a backoff that have a progress callback */
 
 	curl_multi_timer_callback timer; /* the program's; NULL = none */
@@ -60,7 +62,7 @@ int timer_on_change(CURLM *handle, long timeout_ms, void *context);
 /* Lets the program's timer end at our next instant, or at libcurl's if ours is gone. False if the program's
  * callback says that all is over. */
 bool timer_tell(struct multi *multi);
-/* Serves curl_multi_wait and curl_multi_poll. */
+/* Serves curl_multi_wait and curl_multi_poll while an attempt of ours is due some time. */
 typedef CURLMcode multi_wait_function(CURLM *, struct curl_waitfd *, unsigned, int, int *);
 CURLMcode timer_wait(struct multi *multi, multi_wait_function *wait, struct curl_waitfd *extra, unsigned extra_count,
                      int timeout_ms, int *count);

@@ -23,7 +23,7 @@ struct library {
 };
 
 static struct library libraries[LIBRARIES];
-static _Atomic(const struct curl_real *) by_flavour[FLAVOUR_COUNT]; /* not for FLAVOUR_ANY */
+_Atomic(const struct curl_real *) curl_real_known[FLAVOUR_COUNT];
 
 /* `where`: RTLD_NEXT or a library's handle. */
 static void *find(void *where, const char *name, const char *version)
@@ -177,18 +177,15 @@ static const struct curl_real *unversioned(const void *caller)
 
 /* ---- interface ---------------------------------------------------------------------------------- */
 
-const struct curl_real *curl_real(enum flavour flavour, const void *caller)
+const struct curl_real *curl_real_find(enum flavour flavour, const void *caller)
 {
 	if (flavour == FLAVOUR_ANY)
 		return unversioned(caller);
-	const struct curl_real *real = atomic_load_explicit(&by_flavour[flavour], memory_order_acquire);
-	if (real != NULL)
-		return real;
-	real = add_library(RTLD_NEXT, version_names[flavour]);
+	const struct curl_real *real = add_library(RTLD_NEXT, version_names[flavour]);
 	if (real == NULL)
 		real = scan(version_names[flavour]);
 	if (real != NULL)
-		atomic_store_explicit(&by_flavour[flavour], real, memory_order_release);
+		atomic_store_explicit(&curl_real_known[flavour], real, memory_order_release);
 	return real;
 }
 

@@ -8,6 +8,7 @@
 #ifndef RETRYSHIM_HOOKS_CURL_REAL_H
 #define RETRYSHIM_HOOKS_CURL_REAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define CURL_DISABLE_DEPRECATION /* what is deprecated is still set by programs, and followed */
@@ -47,9 +48,18 @@ struct curl_real {
 	const void *base; /* where the library is mapped */
 };
 
+/* As found once; NULL for FLAVOUR_ANY, whose callers may differ. */
+extern _Atomic(const struct curl_real *) curl_real_known[FLAVOUR_COUNT] __attribute__((visibility("hidden")));
+
+const struct curl_real *curl_real_find(enum flavour flavour, const void *caller);
+
 /* The library for a call through this flavour's symbol; `caller`: the return address, which tells
  * unversioned callers apart. NULL if there is none. The result lives for ever. */
-const struct curl_real *curl_real(enum flavour flavour, const void *caller);
+static inline const struct curl_real *curl_real(enum flavour flavour, const void *caller)
+{
+	const struct curl_real *real = atomic_load_explicit(&curl_real_known[flavour], memory_order_acquire);
+	return real != NULL ? real : curl_real_find(flavour, caller);
+}
 
 /* True if the code at `address` belongs to a libcurl that we have found. */
 bool curl_real_is_caller(const void *address);

@@ -63,6 +63,7 @@ static void begin_block(struct easy *easy, int status)
 	 * program has had something that is final. */
 	response->final_delivered = response->body_delivered;
 	response->tunnel = response->skipped = false;
+	response->plain = status < 300 && !easy->resume.wanted && !easy->options.include_header && !deliver_has_header_sink(easy);
 	response->state = RESPONSE_HOLDING;
 	if (easy->resume.wanted)
 		entity_clear(&response->entity, status, clock_wall_s());
@@ -95,7 +96,7 @@ static bool came_before(const struct easy *easy)
 	       easy->interim_status[position] == response->status;
 }
 
-static bool is_blank(const char *line, size_t length)
+static inline bool is_blank(const char *line, size_t length)
 {
 	return length <= 2 && length > 0 && line[length - 1] == '\n' && (length == 1 || line[0] == '\r');
 }
@@ -224,6 +225,8 @@ size_t response_on_header(char *line, size_t size, size_t count, void *context)
 			return loose_line(easy, line, length);
 		begin_block(easy, status);
 	}
+	if (response->plain && length > 2 && response->state == RESPONSE_HOLDING)
+		return length;
 	bool blank = is_blank(line, length);
 	switch (response->state) {
 	case RESPONSE_HOLDING:

@@ -57,8 +57,6 @@ CURLMcode timer_wait(struct multi *multi, multi_wait_function *wait, struct curl
                      int timeout_ms, int *count)
 {
 	int ready = 0;
-	if (multi->due_ns == INT64_MAX || timeout_ms < 0)
-		return wait(multi_handle(multi), extra, extra_count, timeout_ms, count);
 	int clipped_ms = (int)timer_clip(multi, timeout_ms);
 	int64_t start_ns = clock_now_ns();
 	CURLMcode code = wait(multi_handle(multi), extra, extra_count, clipped_ms, &ready);
