@@ -49,7 +49,7 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
               int64_t start_ns, int64_t own_limit_ns);
 
 /* What op_failed() would say now, rewinding aside; nothing is told, charged or changed. */
-bool op_would_retry(const struct op *op, const struct failure *failure);
+struct verdict op_expected(const struct op *op, const struct failure *failure);
 
 /* Judges the attempt that just failed, tells it, and on ACTION_RETRY charges the backoff. `message`:
  * what libcurl calls the error; NULL where the policy has the words. */

@@ -70,7 +70,7 @@ struct easy_options {
 	char custom_method[32]; /* CURLOPT_CUSTOMREQUEST; "" = none */
 	const void *post_fields;
 	struct curl_slist *headers;
-	const char *error_buffer;
+	char *error_buffer;
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
@@ -137,7 +137,9 @@ struct resume {
 	int64_t got;  /* bytes of the body that the program has taken */
 	int64_t base; /* of them, before this attempt */
 	struct entity whole; /* the response that the program has had; FTP: status 0, length and modified_s */
-	CURLcode broken_by;  /* the program's outcome if nothing can be joined */
+	uint64_t url;        /* a hash of where it came from */
+	CURLcode broken_by;  /* the program's outcome if nothing can be joined, and its text */
+	char error_text[CURL_ERROR_SIZE];
 	/* As they were when the download broke; see resume_info(). */
 	long status, header_size;
 	curl_off_t length, filetime;
@@ -253,11 +255,14 @@ void facts_target(struct easy *easy, struct target *target);
 void resume_begin(struct easy *easy);
 bool resume_possible(struct easy *easy); /* what has been delivered can be continued */
 void resume_broken(struct easy *easy, CURLcode code); /* and will be, by the next attempt */
+CURLcode resume_give_up(struct easy *easy);           /* what broke it is the outcome */
+/* An attempt that has joined ended well: true if that was the whole rest. */
+bool resume_complete(struct easy *easy);
 void resume_ask(struct easy *easy, CURL *handle);
 void resume_restore(struct easy *easy, CURL *handle);
 enum rest { REST_NOTHING, REST_JOINED, REST_REFUSED };
 enum rest resume_judge_block(struct easy *easy); /* of a header block that is complete and final */
-enum rest resume_judge_body(struct easy *easy);  /* of what comes as body: to drop, to pass, to refuse */
+enum rest resume_judge_body(struct easy *easy, size_t length); /* of what comes as body: to drop, to pass, to refuse */
 int resume_on_progress(void *easy, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent);
 bool resume_info(const struct easy *easy, CURLINFO info, void *value); /* false: libcurl knows best */
 

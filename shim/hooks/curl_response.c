@@ -271,7 +271,7 @@ size_t response_on_body(char *bytes, size_t size, size_t count, void *context)
 	if (easy->response.state == RESPONSE_DROPPING)
 		return drop(easy, bytes, size * count);
 	if (easy->resume.going) {
-		enum rest rest = resume_judge_body(easy);
+		enum rest rest = resume_judge_body(easy, size * count);
 		if (rest != REST_JOINED)
 			return rest == REST_NOTHING ? size * count : 0;
 	}

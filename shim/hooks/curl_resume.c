@@ -31,12 +31,12 @@ void resume_begin(struct easy *easy)
 {
 	const struct easy_options *options = &easy->options;
 	struct resume *resume = &easy->resume;
-	resume->going = false;
+	resume->going = resume->joined = false;
 	resume->got = 0;
 	resume->whole.status = 0;
 	/* A program that asks for a part itself has plans of its own. */
 	resume->wanted = easy->config->resume && options->range == NULL && options->resume_from == 0 && options->raw == 0 &&
-	                 options->commands == 0 && strcmp(options_method(options), "GET") == 0 &&
+	                 options->commands == 0 && options->request == REQUEST_GET && strcmp(options_method(options), "GET") == 0 &&
 	                 !options_have_header(options, "Range") && !options_have_header(options, "If-Range");
 }
 
@@ -77,26 +77,61 @@ static void compose(char *out, const char *label, int64_t number, const char *ta
 	strcpy(out + length + sizeof digits - at, tail);
 }
 
-static void keep_facts(struct easy *easy, CURLcode code)
+/* FNV-1a. The same validator says the same only of the same resource (RFC 9110, 8.8.1). */
+static uint64_t url_hash(struct easy *easy)
+{
+	char *url = NULL;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_EFFECTIVE_URL, &url);
+	for (; url != NULL && *url != '\0'; url++)
+		hash = (hash ^ (unsigned char)*url) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+static char *error_text(struct easy *easy)
+{
+	return easy->options.error_buffer != NULL ? easy->options.error_buffer : easy->error_text;
+}
+
+static void keep_facts(struct easy *easy)
 {
 	struct resume *resume = &easy->resume;
-	long header_size = 0;
-	resume->broken_by = code;
-	if (resume->going)
-		return;
-	resume->going = true;
-	easy->real->easy_getinfo(handle_of(easy), CURLINFO_HEADER_SIZE, &header_size);
+	easy->real->easy_getinfo(handle_of(easy), CURLINFO_HEADER_SIZE, &resume->header_size);
 	easy->real->easy_getinfo(handle_of(easy), CURLINFO_RESPONSE_CODE, &resume->status);
-	resume->header_size = header_size;
 	resume->length = info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T);
 	resume->filetime = info_large(easy, CURLINFO_FILETIME_T);
 	resume->start_wall_s = clock_wall_s() - (clock_now_ns() - easy->start_ns) / NS_PER_S;
+	resume->url = url_hash(easy);
 }
 
 void resume_broken(struct easy *easy, CURLcode code)
 {
-	if (!easy->resume.going || easy->resume.joined)
-		keep_facts(easy, code);
+	struct resume *resume = &easy->resume;
+	if (resume->going && !resume->joined)
+		return;
+	if (!resume->going)
+		keep_facts(easy);
+	resume->going = true;
+	resume->base = resume->got;
+	resume->broken_by = code;
+	memcpy(resume->error_text, error_text(easy), sizeof resume->error_text);
+}
+
+CURLcode resume_give_up(struct easy *easy)
+{
+	deliver_drop(easy);
+	memcpy(error_text(easy), easy->resume.error_text, sizeof easy->resume.error_text);
+	return easy->resume.broken_by;
+}
+
+bool resume_complete(struct easy *easy)
+{
+	struct resume *resume = &easy->resume;
+	if (resume->got == resume->whole.length)
+		return true;
+	resume->joined = false;
+	resume->refused = true;
+	return false;
 }
 
 void resume_ask(struct easy *easy, CURL *handle)
@@ -104,7 +139,6 @@ void resume_ask(struct easy *easy, CURL *handle)
 	struct resume *resume = &easy->resume;
 	const struct curl_real *real = easy->real;
 	resume->joined = resume->refused = false;
-	resume->base = resume->got;
 	if (resume->whole.status == 0) {
 		real->easy_setopt(handle, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)resume->got);
 		real->easy_setopt(handle, CURLOPT_FILETIME, 1L);
@@ -154,26 +188,31 @@ static bool ftp_continues(struct easy *easy)
 	return modified_s < resume->start_wall_s - DAY_S;
 }
 
+static enum rest judged(struct resume *resume, bool joined)
+{
+	resume->joined = joined;
+	resume->refused = !joined;
+	return joined ? REST_JOINED : REST_REFUSED;
+}
+
 enum rest resume_judge_block(struct easy *easy)
 {
 	struct resume *resume = &easy->resume;
-	resume->joined = entity_continues(&resume->whole, &easy->response.entity, resume->got);
-	resume->refused = !resume->joined;
-	if (resume->joined)
-		resume->whole.length = easy->response.entity.total;
-	return resume->joined ? REST_JOINED : REST_REFUSED;
+	const struct entity *rest = &easy->response.entity;
+	if (!entity_continues(&resume->whole, rest, resume->got) || url_hash(easy) != resume->url)
+		return judged(resume, false);
+	resume->whole.length = rest->total;
+	return judged(resume, true);
 }
 
-enum rest resume_judge_body(struct easy *easy)
+enum rest resume_judge_body(struct easy *easy, size_t length)
 {
 	struct resume *resume = &easy->resume;
-	if (resume->joined)
-		return REST_JOINED;
-	if (resume->whole.status != 0) /* of a redirect, of an authentication's round */
+	if (!resume->joined && resume->whole.status != 0) /* of a redirect, of an authentication's round */
 		return REST_NOTHING;
-	resume->joined = ftp_continues(easy);
-	resume->refused = !resume->joined;
-	return resume->joined ? REST_JOINED : REST_REFUSED;
+	if (!resume->joined && !ftp_continues(easy))
+		return judged(resume, false);
+	return judged(resume, (int64_t)length <= resume->whole.length - resume->got);
 }
 
 int resume_on_progress(void *context, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent)
@@ -181,7 +220,7 @@ int resume_on_progress(void *context, curl_off_t down, curl_off_t got, curl_off_
 	struct easy *easy = context;
 	const struct resume *resume = &easy->resume;
 	(void)down;
-	curl_off_t total = resume->whole.length >= 0 ? resume->whole.length : 0;
+	curl_off_t total = resume->length >= 0 ? resume->length : 0;
 	return transfer_progress(easy, total, resume->base + (resume->joined ? got : 0), up, sent);
 }
 

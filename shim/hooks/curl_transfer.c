@@ -78,7 +78,7 @@ static bool drops_response(struct easy *easy)
 	if (goes_on(easy->response.status) || easy->response.judged || !begin(easy))
 		return false;
 	struct failure failure = status_failure(easy);
-	if (op_would_retry(&easy->op, &failure))
+	if (op_expected(&easy->op, &failure).action == ACTION_RETRY)
 		return true;
 	if (!easy->resume.going) /* else it is no more than an answer that does not help */
 		easy->verdict = judge_status(easy);
@@ -177,32 +177,42 @@ static bool failed_by_status(const struct easy *easy, CURLcode code)
 	       (code == CURLE_HTTP_RETURNED_ERROR || (code == CURLE_OK && response->state == RESPONSE_HOLDING));
 }
 
+/* Tells why what broke a download is the outcome: `last` is on the attempt that should have brought its rest. */
+static void judge_broken(struct easy *easy, const struct verdict *last)
+{
+	struct failure failure = code_failure(easy, easy->resume.broken_by);
+	if (last->event == EVENT_GIVEN_UP) { /* for want of time */
+		failure.resumable = true;
+		struct verdict verdict = op_expected(&easy->op, &failure);
+		op_given_up(&easy->op, &verdict, last->reason, easy->real->easy_strerror(easy->resume.broken_by));
+		easy->response.judged = true;
+		return;
+	}
+	failure.resumable = last->event == EVENT_EXHAUSTED;
+	judge(easy, &failure);
+}
+
 /* The same for an attempt that has asked for the rest of a download and has not got it. What the program is to
  * learn in the end is the error that broke the download. */
 static bool wants_rest_again(struct easy *easy, CURLcode *code)
 {
-	struct resume *resume = &easy->resume;
-	bool by_status = easy->response.state == RESPONSE_DROPPING || failed_by_status(easy, *code);
-	if (*code == CURLE_ABORTED_BY_CALLBACK && !resume->refused) {
+	bool by_status = !goes_on(easy->response.status);
+	struct verdict last = {.event = EVENT_NOT_RETRYABLE};
+	if (*code == CURLE_ABORTED_BY_CALLBACK && !easy->resume.refused) {
 		deliver_drop(easy);
 		return false;
 	}
-	if (!resume->refused && (by_status || *code != CURLE_OK)) {
+	if (by_status || (!easy->resume.refused && *code != CURLE_OK)) {
 		struct failure failure = by_status ? status_failure(easy) : code_failure(easy, *code);
-		if (op_would_retry(&easy->op, &failure)) {
-			easy->verdict = judge(easy, &failure);
-			if (easy->verdict.action == ACTION_RETRY)
-				return true;
-		}
+		last = op_expected(&easy->op, &failure);
+		if (last.action == ACTION_RETRY)
+			last = easy->verdict = judge(easy, &failure);
+		if (last.action == ACTION_RETRY)
+			return true;
 	}
-	deliver_drop(easy);
-	*code = resume->broken_by;
-	if (easy->response.judged)
-		return false;
-	/* Out of attempts or time; or else the answer was no rest of what has been delivered. */
-	struct failure failure = code_failure(easy, *code);
-	failure.resumable = !op_would_retry(&easy->op, &failure);
-	judge(easy, &failure);
+	*code = resume_give_up(easy);
+	if (!easy->response.judged)
+		judge_broken(easy, &last);
 	return false;
 }
 
@@ -211,7 +221,7 @@ static bool wants_retry(struct easy *easy, CURLcode *its_code)
 {
 	struct response *response = &easy->response;
 	CURLcode code = *its_code;
-	if (easy->resume.going && !easy->resume.joined)
+	if (easy->resume.going && (!easy->resume.joined || (code == CURLE_OK && !resume_complete(easy))))
 		return wants_rest_again(easy, its_code);
 	if (code == CURLE_OK && response->state == RESPONSE_BETWEEN) /* nearly every transfer */
 		return false;
@@ -302,10 +312,8 @@ bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason 
 		return false;
 	if (reason != REASON_NONE)
 		op_given_up(&easy->op, &easy->verdict, reason, dropped ? NULL : easy->real->easy_strerror(*code));
-	if (easy->resume.going) {
-		deliver_drop(easy);
-		*code = easy->resume.broken_by;
-	}
+	if (easy->resume.going)
+		*code = resume_give_up(easy);
 	*code = deliver(easy, *code);
 	finish(easy, handle);
 	return true;

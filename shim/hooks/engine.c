@@ -87,9 +87,9 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 	return true;
 }
 
-bool op_would_retry(const struct op *op, const struct failure *failure)
+struct verdict op_expected(const struct op *op, const struct failure *failure)
 {
-	return decide(op->config, &op->progress, failure, clock_now_ns(), op->random).action == ACTION_RETRY;
+	return decide(op->config, &op->progress, failure, clock_now_ns(), op->random);
 }
 
 struct verdict op_failed(struct op *op, const struct failure *failure, const char *message)

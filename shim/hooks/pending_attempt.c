@@ -102,7 +102,7 @@ void pending_abandon(struct pending *entry, enum pending_state state)
 static bool would_retry(const struct pending *entry)
 {
 	struct failure failure = {.source = SOURCE_CONNECT, .code = ECONNREFUSED};
-	return op_would_retry(&entry->op, &failure);
+	return op_expected(&entry->op, &failure).action == ACTION_RETRY;
 }
 
 bool pending_is_retryable(const struct pending *entry, int fd, bool seen)

@@ -105,7 +105,7 @@ bool entity_continues(const struct entity *whole, const struct entity *rest, int
 {
 	if (rest->status != 206 || rest->encoded || rest->first != offset || rest->total < 0 || rest->last != rest->total - 1)
 		return false;
-	if (whole->length >= 0 && rest->total != whole->length)
+	if ((whole->length >= 0 && rest->total != whole->length) || (rest->length >= 0 && rest->length != rest->total - offset))
 		return false;
 	/* A 206 need not repeat Last-Modified beside an ETag (RFC 9110, 15.3.7); if it does, both have to agree. */
 	if (rest->modified[0] != '\0' && strcmp(whole->modified, rest->modified) != 0)
