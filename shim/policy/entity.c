@@ -81,7 +81,7 @@ void entity_read_line(struct entity *entity, const char *line, size_t length)
 		http_date(value, size, entity->date_s, &entity->date_s);
 	else if ((value = http_header_value(line, length, "Accept-Ranges", &size)) != NULL)
 		entity->accepts_ranges = is("bytes", value, size);
-	else if ((value = http_header_value(line, length, "Content-Encoding", &size)) != NULL)
+	else if (http_header_value(line, length, "Content-Encoding", &size) != NULL)
 		entity->encoded = true;
 	else if ((value = http_header_value(line, length, "Content-Length", &size)) != NULL)
 		entity->length = number(value, size);
