@@ -6,7 +6,7 @@
 
 /* Why options are not understood, a bit each. A handle whose URL nobody has told us is set up behind our back
  * (by dlsym): what else it has been told is not known either. */
-enum { BIT_0 = 1, BIT_1 = 2, BIT_2 = 4, BIT_3 = 8, BIT_4 = 16, BIT_5 = 32, BIT_6 = 64, BIT_7 = 128, BIT_NO_URL = 256 };
+enum { BIT_0 = 1, BIT_1 = 2, BIT_2 = 4, BIT_3 = 8, BIT_4 = 16, BIT_5 = 32, BIT_6 = 64, BIT_7 = 128, BIT_8 = 256, BIT_NO_URL = 512 };
 
 static void mark(unsigned *bits, unsigned bit, bool on) { *bits = on ? *bits | bit : *bits & ~bit; }
 
@@ -132,6 +132,8 @@ static void follow_function(struct easy_options *options, CURLoption option, con
 	case CURLOPT_INTERLEAVEFUNCTION: mark(&options->left_alone, BIT_3, value->function != NULL); break;
 	case CURLOPT_CHUNK_BGN_FUNCTION: mark(&options->left_alone, BIT_4, value->function != NULL); break;
 	case CURLOPT_CHUNK_END_FUNCTION: mark(&options->left_alone, BIT_5, value->function != NULL); break;
+	/* It may abort, and libcurl then says that the name could not be resolved. */
+	case CURLOPT_RESOLVER_START_FUNCTION: mark(&options->left_alone, BIT_8, value->function != NULL); break;
 	case CURLOPT_TRAILERFUNCTION: mark(&options->left_alone, BIT_6, value->function != NULL); break;
 	default: break;
 	}

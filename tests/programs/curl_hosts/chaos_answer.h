@@ -2,9 +2,11 @@
 #ifndef CHAOS_ANSWER_H
 #define CHAOS_ANSWER_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chaos_content.h"
 
@@ -17,7 +19,7 @@ static const struct {
 	{503, 25, ""}, {503, 10, "Retry-After: 0\r\n"}, {500, 20, ""}, {429, 15, "Retry-After: 0\r\n"}, {429, 10, ""},
 	{503, 3, "Retry-After: 7200\r\n"},
 };
-enum { GONE = 15 }; /* 404, by ID */
+enum { GONE = 15, CHUNKED = 250, CHANGED = 30, INTERIM = 50 }; /* of 1,000; GONE: 404, by ID */
 
 /* What is wrong with the answer to a request for a part. */
 enum lie { HONEST, WHOLE, WHOLE_CHANGED, PART_CHANGED, PART_UNNAMED, PART_SHIFTED, PART_SHORT, BEYOND, LIES };
@@ -36,83 +38,121 @@ struct request {
 
 struct answer {
 	int status;
+	const char *header;
 	unsigned which;
-	size_t start, length;
+	size_t start, length; /* of the body's content */
 	enum lie lie;
-	bool refusal, chunked;
+	bool chunked, interim, closes;
 	char *bytes;
-	size_t head, first_line, framed, total; /* framed: how far it takes to say where the body ends */
+	size_t first_line, framed, head, total; /* offsets behind the status line, what says where the body ends, the head, all */
 };
 
 static uint64_t seed;
 
-/* What is answered, before it is put into bytes. */
-static struct answer chosen(const struct request *request, uint64_t *dice, const char **header)
+static int status_rolled(unsigned id, uint64_t *dice, const char **header)
 {
-	unsigned luck = roll(dice, 1000), lied = roll(dice, 1000), changes = roll(dice, 30) == 0;
-	uint64_t of_id = dice_of(seed, request->id, 0);
-	struct answer its = {.status = 200, .which = request->version + changes, .length = request->size};
+	uint64_t of_id = dice_of(seed, id, 0);
+	unsigned luck = roll(dice, 1000);
 	*header = "";
-	its.status = roll(&of_id, 1000) < GONE ? 404 : 200;
-	for (size_t i = 0; its.status == 200 && i < sizeof refusals / sizeof refusals[0]; luck -= refusals[i++].permille)
+	if (roll(&of_id, 1000) < GONE)
+		return 404;
+	for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; luck -= refusals[i++].permille)
 		if (luck < refusals[i].permille) {
-			its.status = refusals[i].status;
 			*header = refusals[i].header;
-			break;
+			return refusals[i].status;
 		}
-	if (its.status == 200 && request->part) {
-		size_t aside = 1 + roll(dice, request->start < 100 ? request->start + 1 : 100);
-		its.lie = lied < LIE * (LIES - 1) ? 1 + lied / LIE : HONEST;
-		its.which = request->version + (its.lie == PART_CHANGED || its.lie == WHOLE_CHANGED);
-		its.start = its.lie != PART_SHIFTED ? request->start : request->start >= aside ? request->start - aside : request->start + 1;
-		its.status = its.lie == WHOLE || its.lie == WHOLE_CHANGED ? 200 : its.lie == BEYOND || its.start >= request->size ? 416 : 206;
-		its.start = its.status == 206 ? its.start : 0;
-		its.length = request->size - its.start;
-		its.length -= its.lie == PART_SHORT && its.length > 1;
-	}
+	return 200;
+}
+
+static void choose_part(const struct request *request, struct answer *its, uint64_t *dice)
+{
+	size_t start = request->start, aside = 1 + roll(dice, 100);
+	unsigned lie = HONEST + 1 + roll(dice, 1000) / LIE;
+	its->lie = lie < LIES ? (enum lie)lie : HONEST;
+	its->which = request->version + (its->lie == PART_CHANGED || its->lie == WHOLE_CHANGED);
+	if (its->lie == WHOLE || its->lie == WHOLE_CHANGED)
+		return;
+	if (its->lie == PART_SHIFTED)
+		start = start >= aside ? start - aside : start + aside;
+	its->status = its->lie == BEYOND || start >= request->size ? 416 : 206;
+	its->start = start;
+	its->length = its->status == 206 ? request->size - start : 0;
+	its->length -= its->lie == PART_SHORT && its->length > 1;
+}
+
+/* What is answered, before it is put into bytes. */
+static struct answer chosen(const struct request *request, uint64_t *dice)
+{
+	struct answer its = {.length = request->size};
+	its.status = status_rolled(request->id, dice, &its.header);
+	its.which = request->version + (roll(dice, 1000) < CHANGED);
+	if (its.status == 200 && request->part)
+		choose_part(request, &its, dice);
 	if (its.status >= 400) { /* a body of its own each time */
 		its.which = request->attempt * 1000 + (unsigned)its.status;
+		its.start = 0;
 		its.length = roll(dice, 1500);
 	}
 	its.chunked = roll(dice, 1000) < CHUNKED;
+	its.interim = roll(dice, 1000) < INTERIM;
 	return its;
 }
 
-static size_t put_head(const struct request *request, struct answer *its, const char *header, bool interim, bool closes)
+static __attribute__((format(printf, 2, 3))) void put(struct answer *its, const char *form, ...)
 {
-	char *at = its->bytes;
-	its->first_line = (size_t)(at - its->bytes);
-	at += sprintf(at, "%s", interim ? "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" : "");
-	at += sprintf(at, "HTTP/1.1 %d Told\r\n", its->status);
-	its->first_line = (size_t)(at - its->bytes);
-	at += its->chunked ? sprintf(at, "Transfer-Encoding: chunked\r\n") : sprintf(at, "Content-Length: %zu\r\n", its->length);
-	its->framed = (size_t)(at - its->bytes);
-	at += sprintf(at, "X-Id: %u\r\nX-Body: %u\r\nX-Length: %zu\r\nAccept-Ranges: bytes\r\n%s%s", request->id, its->which,
-	              its->length, header, closes ? "Connection: close\r\n" : "");
-	if (its->status < 300 && its->lie != PART_UNNAMED)
-		at += sprintf(at, "ETag: \"%u.%u\"\r\n", request->id, its->which);
-	if (its->status == 206)
-		at += sprintf(at, "Content-Range: bytes %zu-%zu/%zu\r\n", its->start, its->start + its->length - 1, request->size);
-	if (its->status == 416)
-		at += sprintf(at, "Content-Range: bytes */%zu\r\n", request->size);
-	at += sprintf(at, "\r\n");
-	return (size_t)(at - its->bytes);
+	va_list list;
+	va_start(list, form);
+	its->total += (size_t)vsprintf(its->bytes + its->total, form, list);
+	va_end(list);
 }
 
-static size_t put_body(const struct request *request, const struct answer *its, char *out, uint64_t *dice)
+static void put_head(const struct request *request, struct answer *its)
 {
-	char *at = out;
-	for (size_t done = 0; done < its->length;) {
+	if (its->interim)
+		put(its, "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n");
+	put(its, "HTTP/1.1 %d Told\r\n", its->status);
+	its->first_line = its->total;
+	if (its->chunked)
+		put(its, "Transfer-Encoding: chunked\r\n");
+	else
+		put(its, "Content-Length: %zu\r\n", its->length);
+	its->framed = its->total;
+	put(its, "X-Id: %u\r\nX-Body: %u\r\nX-Length: %zu\r\n", request->id, its->which, its->length);
+	put(its, "Accept-Ranges: bytes\r\n%s%s", its->header, its->closes ? "Connection: close\r\n" : "");
+	if (its->status < 300 && its->lie != PART_UNNAMED)
+		put(its, "ETag: \"%u.%u\"\r\n", request->id, its->which);
+	if (its->status == 206)
+		put(its, "Content-Range: bytes %zu-%zu/%zu\r\n", its->start, its->start + its->length - 1, request->size);
+	if (its->status == 416)
+		put(its, "Content-Range: bytes */%zu\r\n", request->size);
+	put(its, "\r\n");
+	its->head = its->total;
+}
+
+static void put_body(const struct request *request, struct answer *its, uint64_t *dice)
+{
+	size_t piece;
+	for (size_t done = 0; done < its->length; done += piece) {
 		size_t most = its->chunked ? 200 + roll(dice, 20000) : its->length;
-		size_t piece = most < its->length - done ? most : its->length - done;
-		at += its->chunked ? sprintf(at, "%zx\r\n", piece) : 0;
-		content_fill(request->id, its->which, its->start + done, at, piece);
-		at += piece;
-		at += its->chunked ? sprintf(at, "\r\n") : 0;
-		done += piece;
+		piece = most < its->length - done ? most : its->length - done;
+		if (its->chunked)
+			put(its, "%zx\r\n", piece);
+		content_fill(request->id, its->which, its->start + done, its->bytes + its->total, piece);
+		its->total += piece;
+		if (its->chunked)
+			put(its, "\r\n");
 	}
-	at += its->chunked ? sprintf(at, "0\r\n\r\n") : 0;
-	return (size_t)(at - out);
+	if (its->chunked)
+		put(its, "0\r\n\r\n");
+}
+
+/* Sets its->bytes, which are the caller's to free, and the offsets. */
+static void compose(const struct request *request, struct answer *its, uint64_t *dice)
+{
+	its->bytes = malloc(4096 + 2 * its->length);
+	put_head(request, its);
+	if (strcmp(request->method, "HEAD") != 0)
+		put_body(request, its, dice);
 }
 
 #endif
