@@ -8,8 +8,10 @@
 static bool begin(struct easy *easy)
 {
 	struct target target;
-	if (easy->begun)
+	if (easy->begun) { /* a multi's program may have changed its limit since */
+		easy->op.progress.deadline_ns = deadline_of(easy->config, easy->start_ns, easy->options.timeout_ms * NS_PER_MS);
 		return true;
+	}
 	facts_target(easy, &target);
 	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
