@@ -12,7 +12,8 @@
  *   curl_facts.c     what libcurl knows, in the engine's terms
  *   curl_resume.c    a broken download that goes on
  *   curl_upload.c    the request's body, and whether it can be produced again
- *   curl_transfer.c  one operation: attempts and verdicts, whoever drives it
+ *   curl_judge.c     what an attempt comes to
+ *   curl_transfer.c  one operation: its attempts, whoever drives them
  *   curl_perform.c   drives it for curl_easy_perform, and sleeps
  *   curl_members.c   drives those of a multi, and never does
  *   curl_timer.c     the multi's time-outs, which end at our instants
@@ -182,8 +183,6 @@ struct easy {
 	int64_t start_ns; /* once begun */
 	struct op op;
 	struct verdict verdict; /* on the last attempt that failed */
-	/* Asked at the end of a header block, and when its body outgrows what can be kept: true, drop it. */
-	bool (*drops_response)(struct easy *);
 	long reader_offset;     /* of the default reader's FILE at the start; -1 = cannot be rewound */
 	off_t stdin_offset;     /* at the start, if the program has a rewinding callback; see moved_stdin() */
 	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
@@ -271,6 +270,16 @@ void upload_begin(struct easy *easy);
 bool upload_rewind(void *easy); /* false: the body cannot be produced again */
 /* A MIME part has a source that cannot be read twice: no MIME body counts as repeatable from now on. */
 void upload_saw_seekless_mime(void);
+
+/* curl_judge.c */
+/* Asked while libcurl is at work, at the end of a header block and when its body outgrows what can be kept: is the
+ * response to be dropped, as things stand? */
+bool judge_drops_response(struct easy *easy);
+/* What an attempt that returned *code comes to. True: retry by easy->verdict. *code is the outcome otherwise. */
+bool judge_wants_retry(struct easy *easy, CURLcode *code);
+/* Tells what ended well, or what is nobody's to retry, unless it has been told. */
+void judge_outcome(struct easy *easy, CURLcode code);
+struct verdict judge_code(struct easy *easy, CURLcode code);
 
 /* curl_transfer.c. The order of calls: begin; then start_attempt and end_attempt, and while that says
  * true, after the backoff, next_attempt or one of the stop functions. *code is the attempt's outcome, and in

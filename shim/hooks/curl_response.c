@@ -168,7 +168,7 @@ static size_t end_block_of_rest(struct easy *easy, size_t length)
 {
 	struct response *response = &easy->response;
 	if (!is_interim(easy) && !http_is_round(response->status)) {
-		if (easy->drops_response(easy)) {
+		if (judge_drops_response(easy)) {
 			response->state = RESPONSE_DROPPING;
 			return length;
 		}
@@ -194,7 +194,7 @@ static size_t end_block(struct easy *easy, size_t length)
 		response->final_delivered = !is_interim(easy);
 		return length;
 	}
-	if (easy->drops_response(easy)) {
+	if (judge_drops_response(easy)) {
 		response->state = RESPONSE_DROPPING;
 		return length;
 	}
@@ -252,7 +252,7 @@ static size_t drop(struct easy *easy, char *bytes, size_t length)
 	if (response->journal.used + length <= BODY_KEPT_MOST &&
 	    journal_add(&response->journal, ENTRY_BODY, bytes, length))
 		return length;
-	if (easy->drops_response(easy)) {
+	if (judge_drops_response(easy)) {
 		response->journal.overflowed = true;
 		return 0;
 	}
