@@ -154,13 +154,13 @@ CLIENTS = {
     "perl-inet": Client(perl("INET"), 111, b"no: IO::Socket::INET: connect: Connection refused"),
     "perl-ip": Client(perl("IP"), 111, b"no: Connection refused"),
     "ruby": Client(["ruby", "-e", RUBY % 30], 1, b"Errno::ECONNREFUSED"),
-    # The connect hooks serve libcurl itself: where its transfers are not retried, and in its multi interface.
+    # The connect hooks serve libcurl itself where its transfers are not retried.
     "curl": Client(["curl", "-sS", URL], 7, b"curl: (7)", options={"curl": 0}),
-    "curl-parallel": Client(["curl", "-Z", "--no-progress-meter", URL], 7, b"curl: (7)"),
+    "curl-parallel": Client(["curl", "-Z", "--no-progress-meter", URL], 7, b"curl: (7)", options={"curl": 0}),
     "git": Client(["git", "ls-remote", URL], 128, b"unable to access",
                   [f"200,body={HEAD}\trefs/heads/main\n", "200,body=ref: refs/heads/main\n"],
                   ["GET /late/info/refs?service=git-upload-pack", "GET /late/HEAD"],
-                  f"{HEAD}\trefs/heads/main\n".encode()),
+                  f"{HEAD}\trefs/heads/main\n".encode(), options={"curl": 0}),
     "nc": Client(["nc", "-v", "-w", "30", "127.0.0.1", str(PORT)], 1, REFUSED, options={"stdin": REQUEST}),
     "socat": Client(["socat", "-t30", "-", f"TCP:{ADDRESS},connect-timeout=30"], 1, REFUSED,
                     options={"stdin": REQUEST}),

@@ -17,7 +17,7 @@ static const struct {
 	const char *header;
 } refusals[] = {
 	{503, 25, ""}, {503, 10, "Retry-After: 0\r\n"}, {500, 20, ""}, {429, 15, "Retry-After: 0\r\n"}, {429, 10, ""},
-	{503, 3, "Retry-After: 7200\r\n"},
+	{502, 3, "Retry-After: 7200\r\n"}, /* as good as permanent */
 };
 enum { GONE = 15, CHUNKED = 250, CHANGED = 30, INTERIM = 50 }; /* of 1,000; GONE: 404, by ID */
 

@@ -5,6 +5,7 @@
  *  - have the whole of a POST on a connection that was used before, and end it before the answer's first line is out:
  *    libcurl replays it. Such a POST dies before it is whole.
  *  - close in an orderly way within a header block that has not said where the body ends: libcurl says CURLE_OK.
+ *  - leave out no more than the last LF behind the chunks: libcurl does not wait for it.
  *
  * The log, a line an event, each with the ID:
  *   executed   a POST was whole; before it is known what becomes of it
@@ -177,7 +178,7 @@ static size_t cut_rolled(const struct connection *its, const struct request *req
 	if (in_head)
 		cut = roll(dice, answer->head);
 	else if (in_body && answer->total > answer->head)
-		cut = answer->head + roll(dice, answer->total - answer->head);
+		cut = answer->head + roll(dice, answer->total - answer->head - answer->chunked);
 	return is(request, "POST") && its->requests > 0 && cut < answer->first_line ? answer->first_line : cut;
 }
 
@@ -206,6 +207,8 @@ static bool serve_request(struct connection *its)
 		end(its, false);
 		return false;
 	}
+	if (strcasestr(head, "\r\nExpect: 100-continue") != NULL)
+		send(its->file, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL);
 	uint64_t dice = dice_of(seed, request.id, request.attempt);
 	struct answer answer = chosen(&request, &dice);
 	bool in_upload = roll(&dice, 1000) < IN_UPLOAD, silent = roll(&dice, 1000) < SILENT, reset = roll(&dice, 2) == 0;

@@ -95,10 +95,12 @@ static void do_read(const char *value)
 		while (its->curl != NULL && (message = curl_multi_info_read(its->curl, &left)) != NULL) {
 			struct transfer *done = transfer_of(message->easy_handle);
 			messages++;
+			flockfile(stdout); /* threads print lines, not pieces of them */
 			printf("%d done %d left=%d", done != NULL ? number_of(done) : -1, (int)message->data.result, left);
 			if (clocked)
 				printf(" at=%.0f", (now_s() - began_s) * 1000);
 			printf(done != NULL && done->error[0] != '\0' ? " (%s)\n" : "\n", done != NULL ? done->error : "");
+			funlockfile(stdout);
 			if (!eager || done == NULL)
 				continue;
 			transfer = done;
