@@ -33,7 +33,7 @@ SO_OBJECTS := $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hoo
 CLI_OBJECTS := $(call objects,shim/cli/*.c)
 
 all: $(B)/libretryshim.so $(B)/retryshim
-.PHONY: all demo check check-unit check-elf check-programs check-sanitizers lint bench install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -81,8 +81,17 @@ check-unit: $(UNIT)
 check-elf: $(B)/libretryshim.so
 	tests/elf.sh $(B)/libretryshim.so
 
+# Two at a time: they mostly wait. Each prints when it has ended.
 check-programs: all $(FAULTSERVER)
-	RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider tests/faults tests/programs tests/hazards
+	@$(MAKE) --no-print-directory -j2 -Otarget check-clients check-hazards
+
+PYTEST = RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider
+
+check-clients:
+	$(PYTEST) tests/programs
+
+check-hazards:
+	$(PYTEST) tests/faults tests/hazards
 
 # The policy under the sanitizers; the object itself runs under valgrind and TSan in tests/hazards.
 check-sanitizers:
