@@ -208,7 +208,7 @@ static CURLMcode shim_wait(enum flavour flavour, const void *caller, bool polls,
 		return CURLM_INTERNAL_ERROR;
 	if (!serves(multi) || multi->due_ns == INT64_MAX || timeout_ms < 0)
 		return wait(handle, extra, extra_count, timeout_ms, count);
-	return timer_wait(multi, wait, extra, extra_count, timeout_ms, count);
+	return timer_wait(multi, polls, extra, extra_count, timeout_ms, count);
 }
 
 static CURLMcode set_timer(struct multi *multi, curl_multi_timer_callback timer)

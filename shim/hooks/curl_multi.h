@@ -64,7 +64,7 @@ int timer_on_change(CURLM *handle, long timeout_ms, void *context);
 bool timer_tell(struct multi *multi);
 /* Serves curl_multi_wait and curl_multi_poll while an attempt of ours is due some time. */
 typedef CURLMcode multi_wait_function(CURLM *, struct curl_waitfd *, unsigned, int, int *);
-CURLMcode timer_wait(struct multi *multi, multi_wait_function *wait, struct curl_waitfd *extra, unsigned extra_count,
-                     int timeout_ms, int *count);
+CURLMcode timer_wait(struct multi *multi, bool polls, struct curl_waitfd *extra, unsigned extra_count, int timeout_ms,
+                     int *count);
 
 #endif

@@ -53,9 +53,10 @@ bool timer_tell(struct multi *multi)
 
 /* ---- waiting -------------------------------------------------------------------------------------- */
 
-CURLMcode timer_wait(struct multi *multi, multi_wait_function *wait, struct curl_waitfd *extra, unsigned extra_count,
-                     int timeout_ms, int *count)
+CURLMcode timer_wait(struct multi *multi, bool polls, struct curl_waitfd *extra, unsigned extra_count, int timeout_ms,
+                     int *count)
 {
+	multi_wait_function *wait = polls ? multi->real->multi_poll : multi->real->multi_wait;
 	int ready = 0;
 	int clipped_ms = (int)timer_clip(multi, timeout_ms);
 	int64_t start_ns = clock_now_ns();
@@ -63,9 +64,10 @@ CURLMcode timer_wait(struct multi *multi, multi_wait_function *wait, struct curl
 	if (count != NULL)
 		*count = ready;
 	/* curl_multi_wait does not wait where there is no descriptor to wait for. Programs know that of
-	 * transfers that have no connection yet, but would spin during a backoff. */
+	 * transfers that have no connection yet, but would spin during a backoff. curl_multi_poll waits, and
+	 * where it comes back at once it was woken by curl_multi_wakeup. */
 	int64_t now_ns = clock_now_ns();
-	if (code != CURLM_OK || ready != 0 || now_ns - start_ns > NS_PER_MS)
+	if (polls || code != CURLM_OK || ready != 0 || now_ns - start_ns > NS_PER_MS)
 		return code;
 	long libcurls_ms = -1;
 	multi->real->multi_timeout(multi_handle(multi), &libcurls_ms);

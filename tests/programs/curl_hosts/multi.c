@@ -99,23 +99,26 @@ static void *disturb(void *context)
 }
 
 /* extra: by a descriptor of ours; wakeup: by curl_multi_wakeup, which ends curl_multi_poll alone;
- * timeout: by its own time-out of 300 ms. */
+ * woken: by the same, called before; timeout: by its own time-out of 300 ms. */
 static void driver_interrupt(const char *how)
 {
 	int ends[2] = {-1, -1}, ready = -1;
 	bool extra = strcmp(how, "extra") == 0, times_out = strcmp(how, "timeout") == 0;
+	bool woken = strcmp(how, "woken") == 0, alone = times_out || woken;
 	pthread_t thread;
 	if (pipe(ends) != 0)
 		exit(2);
 	struct curl_waitfd wait = {.fd = ends[0], .events = CURL_WAIT_POLLIN};
 	to_wake = multi->curl;
 	to_fill = extra ? ends[1] : -1;
-	if (!times_out)
+	if (woken)
+		must("wakeup", curl_multi_wakeup(to_wake));
+	if (!alone)
 		pthread_create(&thread, NULL, disturb, NULL);
 	double start_s = now_s();
 	must("wait", wait_for(multi, extra ? &wait : NULL, extra, times_out ? 300 : 30000, &ready));
 	double ms = (now_s() - start_s) * 1000;
-	if (!times_out)
+	if (!alone)
 		pthread_join(thread, NULL);
 	printf("interrupted by %s ready=%d revents=%d ms=%.0f\n", how, ready, wait.revents, ms);
 	close(ends[0]);
