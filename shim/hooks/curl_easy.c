@@ -77,10 +77,13 @@ static CURLcode shim_perform(enum flavour flavour, const void *caller, CURL *han
 	if (real == NULL)
 		return CURLE_FAILED_INIT;
 	const struct config *config = easy != NULL && easy->served ? settings_config() : NULL;
-	if (config == NULL || depth_nested())
+	/* libcurl refuses one that is in a multi, or at work; its operation goes on. */
+	if (config == NULL || easy->multi != NULL || easy->active)
 		return real->easy_perform(handle);
-	if (easy->options.left_alone) {
-		unwrap(easy, handle);
+	if (depth_nested() || easy->options.left_alone) {
+		easy->resume.going = false; /* what was told of an earlier transfer is over */
+		if (easy->options.left_alone)
+			unwrap(easy, handle);
 		return real->easy_perform(handle);
 	}
 	uintptr_t depth = depth_enter();

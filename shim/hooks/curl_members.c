@@ -210,6 +210,8 @@ CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 		unwrap(easy, handle);
 		ours = false;
 	}
+	if (!easy->active)
+		easy->resume.going = false; /* what was told of an earlier transfer is over */
 	if (ours) {
 		transfer_begin(easy, handle, multi->config, "curl_multi");
 		transfer_start_attempt(easy, handle);

@@ -279,3 +279,11 @@ def test_program_that_pauses(nginx):
         writes = [line for line in told if " write " in line]
         paused = int(writes[pause - 1].split()[2])
         assert sum(int(line.split()[2]) for line in writes) - paused == 3000000
+
+
+def test_what_is_told_ends_with_the_transfer():
+    """A later transfer that is left alone tells of itself."""
+    with RangeServer(Answer(cut=5000), Answer(), Answer(body=b"short")) as server:
+        words = ["new", f"url={server.url}", "perform", "info", "interleave", "perform", "info"]
+        first, last = (line for line in lines(session(*words, **resume())) if " info " in line)
+    assert "status=200" in first and "down=20000" in first and "down=5 " in last and "length=5" in last

@@ -147,6 +147,8 @@ static void do_progress(const char *value)
 	set_callback(CURLOPT_XFERINFOFUNCTION, CURLOPT_XFERINFODATA, on_progress);
 	set(CURLOPT_NOPROGRESS, 0);
 }
+/* An option with which transfers are left alone. */
+static void do_interleave(const char *value) { (void)value, curl_easy_setopt(slot->curl, CURLOPT_INTERLEAVEFUNCTION, on_write); }
 static void do_header(const char *value) { set(CURLOPT_HEADER, atol(value)); }
 static void do_nobody(const char *value) { set(CURLOPT_NOBODY, atol(value)); }
 static void do_get(const char *value) { set(CURLOPT_HTTPGET, atol(value)); }
@@ -267,7 +269,7 @@ static const struct {
 	COMMAND(new), COMMAND(bare), COMMAND(use), COMMAND(url), COMMAND(perform), COMMAND(headers), COMMAND(headerdata),
 	COMMAND(headerfile), COMMAND(debug), COMMAND(progress), COMMAND(header), COMMAND(nobody), COMMAND(get), COMMAND(follow),
 	COMMAND(fail), COMMAND(timeout), COMMAND(post), COMMAND(custom), COMMAND(add), COMMAND(header_abort),
-	COMMAND(header_pause), COMMAND(write_abort), COMMAND(write_pause), COMMAND(nested), COMMAND(dup), COMMAND(own),
+	COMMAND(header_pause), COMMAND(write_abort), COMMAND(write_pause), COMMAND(nested), COMMAND(interleave), COMMAND(dup), COMMAND(own),
 	COMMAND(reset), COMMAND(cleanup), COMMAND(renew), COMMAND(redirects), COMMAND(thread), COMMAND(multi), COMMAND(info), COMMAND(told),
 };
 
