@@ -18,7 +18,7 @@ http {{
     log_format seen escape=json '{{"protocol":"$server_protocol","method":"$request_method","path":"$uri","status":$status,'
         '"range":"$http_range","if_range":"$http_if_range","connection":"$connection"}}';
     access_log {folder}/access seen;
-    limit_req_zone $binary_remote_addr zone=slow:64k rate=2r/s;
+    limit_req_zone $binary_remote_addr zone=slow:64k rate=1r/s;
     server {{
         listen 127.0.0.1:{plain}; listen 127.0.0.1:{h2c} http2; listen 127.0.0.1:{h2} ssl http2;
         ssl_certificate {certificate}; ssl_certificate_key {certificate};

@@ -104,7 +104,7 @@ def test_port_that_opens_late(place, count):
         exhausted = emulated(place, *argv, base_delay_ms=1)
         assert "connected=0" in told(exhausted)
         assert [event["event"] for event in events(exhausted)].count("exhausted") == count
-    with FaultServer("greet=hello", open_after="300ms") as server:
+    with FaultServer("greet=hello", open_after="2s") as server:
         result = emulated(place, "threads", "many", server.port, count, max_attempts=100)
         assert told(result) == [f"connected={count}", "descriptors_changed=0"]
         assert len(server.wait("accept", count)) == count
