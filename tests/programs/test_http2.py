@@ -51,7 +51,7 @@ def test_status_of_nginx(nginx, multi, secure):
         while not plain.endswith(b"503"):
             plain = fetch(url, "-w", "%{http_code}", multi=multi, secure=secure, shim=False).stdout
         nginx.forget()
-        result = fetch("-i", url, multi=multi, secure=secure, base_delay_ms=300)
+        result = fetch("-i", url, multi=multi, secure=secure, base_delay_ms=600)
         seen = [(entry["protocol"], entry["status"]) for entry in nginx.requests()]
     assert result.returncode == 0 and result.stdout.endswith(b"\r\n\r\nok\n") and result.stdout.count(b"HTTP/2") == 1
     assert seen == [("HTTP/2.0", 503)] * (len(seen) - 1) + [("HTTP/2.0", 200)]

@@ -29,7 +29,7 @@ static const struct {
 
 struct transfer {
 	unsigned id, kind;
-	size_t size;       /* of the body that was asked for */
+	size_t size; /* of the body that was asked for */
 	char *upload;
 	size_t upload_size, upload_at;
 	CURL *curl;
@@ -146,6 +146,8 @@ static void set_upload(struct transfer *its, bool posts)
 			curl_easy_setopt(its->curl, CURLOPT_CUSTOMREQUEST, "PUT");
 		return;
 	}
+	/* Without the shim a POST that libcurl 7.88.1 replayed after a used connection had died stalled, though rarely. */
+	curl_easy_setopt(its->curl, CURLOPT_FRESH_CONNECT, (long)posts);
 	curl_easy_setopt(its->curl, posts ? CURLOPT_POST : CURLOPT_UPLOAD, 1L);
 	curl_easy_setopt(its->curl, posts ? CURLOPT_POSTFIELDSIZE_LARGE : CURLOPT_INFILESIZE_LARGE, size);
 	curl_easy_setopt(its->curl, CURLOPT_READFUNCTION, on_read);
@@ -290,10 +292,7 @@ int main(int argc, char **argv)
 	count = (unsigned)atoi(argv[5]);
 	sabotage = argc > 6 ? argv[6] : "";
 	curl_global_init(CURL_GLOBAL_ALL);
-	if (strcmp(argv[1], "multi") == 0)
-		together();
-	else
-		easy();
+	(strcmp(argv[1], "multi") == 0 ? together : easy)();
 	curl_global_cleanup();
 	return 0;
 }
