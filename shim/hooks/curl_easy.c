@@ -109,7 +109,7 @@ static CURL *shim_duphandle(enum flavour flavour, const void *caller, CURL *hand
 	/* libcurl copied our callbacks, with the original's record, and what an attempt under way has of
 	 * ours: the copy starts with the program's own. */
 	if (easy->wrapped) {
-		struct easy plain = {.real = real, .options = easy->options, .wrapped = true};
+		struct easy plain = {.real = real, .options = easy->options, .wrapped = true, .resume = easy->resume};
 		unwrap(&plain, copy);
 		if (easy->adjusted)
 			transfer_restore_options(&plain, copy);

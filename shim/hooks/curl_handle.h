@@ -72,6 +72,7 @@ struct easy_options {
 	const void *post_fields;
 	struct curl_slist *headers;
 	char *error_buffer;
+	bool shares; /* CURLOPT_SHARE: other handles may use its connections */
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
@@ -135,6 +136,7 @@ struct resume {
 	bool going;   /* an attempt has asked for the rest, or is about to */
 	bool joined;  /* its response is the rest: bodies pass */
 	bool refused; /* its response is something else */
+	bool counts;  /* the attempt's progress passes through resume_on_progress() */
 	int64_t got;  /* bytes of the body that the program has taken */
 	int64_t base; /* of them, before this attempt */
 	struct entity whole; /* the response that the program has had; FTP: status 0, length and modified_s */
@@ -292,6 +294,8 @@ void transfer_next_attempt(struct easy *easy);
 /* The backoff ends early: the last attempt's outcome stands. False if that cannot be, since its response is no
  * longer whole: the backoff goes on. REASON_NONE: the program's own doing, not told. */
 bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason reason);
+/* The same, whatever has become of the response. */
+void transfer_end_backoff(struct easy *easy, CURL *handle, CURLcode *code, enum reason reason);
 void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code); /* by the progress callback */
 /* The program's progress callback, as libcurl calls it while nothing moves; true if it aborts. */
 bool transfer_progress_aborts(const struct easy *easy);

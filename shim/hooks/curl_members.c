@@ -47,10 +47,16 @@ void members_init(struct multi *multi)
 
 /* ---- backoff -------------------------------------------------------------------------------------- */
 
+/* A paused transfer's next attempt waits, but not beyond the operation's end. */
+static int64_t due_of(const struct easy *easy)
+{
+	return easy->paused == 0 ? easy->verdict.at_ns : easy->op.progress.deadline_ns;
+}
+
 static void note_waiting(struct multi *multi, const struct easy *easy)
 {
-	if (easy->paused == 0 && easy->verdict.at_ns < multi->due_ns)
-		multi->due_ns = easy->verdict.at_ns;
+	if (due_of(easy) < multi->due_ns)
+		multi->due_ns = due_of(easy);
 	multi->watchers += transfer_has_progress(easy);
 }
 
@@ -109,8 +115,11 @@ static void attend(struct easy *easy, int64_t now_ns)
 	if (transfer_progress_aborts(easy)) {
 		transfer_abort(easy, handle_of(easy), &code);
 		finish(easy, code);
-	} else if (easy->paused == 0 && easy->verdict.at_ns <= now_ns) {
+	} else if (due_of(easy) <= now_ns && easy->paused == 0) {
 		restart(easy);
+	} else if (due_of(easy) <= now_ns) {
+		transfer_end_backoff(easy, handle_of(easy), &code, REASON_DEADLINE);
+		finish(easy, code);
 	}
 }
 
@@ -262,8 +271,9 @@ void member_reset(struct easy *easy)
 	easy->active = easy->adjusted = false;
 	if (easy->member != MEMBER_WAITING)
 		return;
-	if (!transfer_stop(easy, handle_of(easy), &code, REASON_NONE))
-		code = CURLE_SEND_FAIL_REWIND;
+	easy->multi->worker = OURSELVES; /* it may call the program */
+	transfer_end_backoff(easy, handle_of(easy), &code, REASON_NONE);
+	easy->multi->worker = NOBODY;
 	finish(easy, code);
 	find_due(easy->multi);
 }

@@ -18,7 +18,7 @@ static _Atomic(int) any_multi;
 static inline __attribute__((always_inline)) struct multi *multi_find(const CURLM *handle)
 {
 	static _Thread_local struct record *last __attribute__((tls_model("initial-exec")));
-	if (atomic_load_explicit(&any_multi, memory_order_acquire) == 0)
+	if (handle == NULL || atomic_load_explicit(&any_multi, memory_order_acquire) == 0)
 		return NULL;
 	if (last == NULL || atomic_load_explicit(&last->key, memory_order_acquire) != handle) {
 		struct record *found = record_find(&table, handle);
@@ -130,7 +130,9 @@ static CURLMcode shim_cleanup(enum flavour flavour, const void *caller, CURLM *h
 	const struct curl_real *real = real_of(multi, flavour, caller);
 	if (real == NULL)
 		return CURLM_INTERNAL_ERROR;
-	if (multi == NULL)
+	if (multi != NULL && multi->worker == OURSELVES)
+		return CURLM_RECURSIVE_API_CALL;
+	if (multi == NULL || multi->worker == LIBCURL) /* which refuses it */
 		return real->multi_cleanup(handle);
 	/* As in curl_easy_cleanup: callbacks may still come, and the address may be another's at once. */
 	members_leave(multi);

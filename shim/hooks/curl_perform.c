@@ -3,7 +3,7 @@
 
 #include "retryshim/runtime.h"
 
-enum waited { WAITED, WAIT_ABORTED, WAIT_INTERRUPTED };
+enum waited { WAITED, WAIT_ABORTED, WAIT_INTERRUPTED, WAIT_TOO_LONG };
 
 static enum waited wait_until(struct easy *easy, int64_t at_ns)
 {
@@ -15,6 +15,8 @@ static enum waited wait_until(struct easy *easy, int64_t at_ns)
 		bool paused = easy->paused != 0 && transfer_has_progress(easy); /* else nobody could end it */
 		if (now_ns >= at_ns && !paused)
 			return WAITED;
+		if (now_ns >= easy->op.progress.deadline_ns)
+			return WAIT_TOO_LONG;
 		bool sliced = paused || (transfer_has_progress(easy) && at_ns - now_ns > slice_ns);
 		if (sleep_until(sliced ? now_ns + slice_ns : at_ns) == SLEEP_INTERRUPTED)
 			return WAIT_INTERRUPTED;
@@ -28,6 +30,7 @@ static bool back_off(struct easy *easy, CURL *handle, CURLcode *code)
 		switch (wait_until(easy, easy->verdict.at_ns)) {
 		case WAITED: return true;
 		case WAIT_ABORTED: transfer_abort(easy, handle, code); return false;
+		case WAIT_TOO_LONG: transfer_end_backoff(easy, handle, code, REASON_DEADLINE); return false;
 		case WAIT_INTERRUPTED:
 			if (transfer_stop(easy, handle, code, REASON_SIGNAL))
 				return false;

@@ -55,7 +55,7 @@ static bool ftp_resumable(struct easy *easy)
 bool resume_possible(struct easy *easy)
 {
 	const struct resume *resume = &easy->resume;
-	if (!resume->wanted || easy->response.state == RESPONSE_FLUSHING)
+	if (!resume->wanted || easy->response.state == RESPONSE_FLUSHING || easy->options.range != NULL)
 		return false;
 	if (resume->whole.status == 0)
 		return ftp_resumable(easy);
@@ -151,7 +151,8 @@ void resume_ask(struct easy *easy, CURL *handle)
 		real->easy_setopt(handle, CURLOPT_RANGE, resume->range);
 		real->easy_setopt(handle, CURLOPT_HTTPHEADER, &resume->headers);
 	}
-	if (transfer_has_progress(easy)) {
+	resume->counts = transfer_has_progress(easy);
+	if (resume->counts) {
 		real->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, resume_on_progress);
 		real->easy_setopt(handle, CURLOPT_XFERINFODATA, easy);
 	}
@@ -166,11 +167,17 @@ void resume_restore(struct easy *easy, CURL *handle)
 		real->easy_setopt(handle, CURLOPT_RESUME_FROM_LARGE, options->resume_from);
 		real->easy_setopt(handle, CURLOPT_FILETIME, (long)options->filetime);
 	} else {
-		real->easy_setopt(handle, CURLOPT_RANGE, options->range);
+		if (options->range == NULL) /* else the program has just set its own, and libcurl has copied it */
+			real->easy_setopt(handle, CURLOPT_RANGE, NULL);
 		real->easy_setopt(handle, CURLOPT_HTTPHEADER, options->headers);
 	}
+	if (!easy->resume.counts)
+		return;
 	real->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, options->xferinfo);
 	real->easy_setopt(handle, CURLOPT_XFERINFODATA, options->progress_data);
+	/* Without either, libcurl draws a meter of its own. */
+	if (options->xferinfo == NULL && options->progress != NULL)
+		real->easy_setopt(handle, CURLOPT_PROGRESSFUNCTION, options->progress);
 }
 
 /* ---- what comes ----------------------------------------------------------------------------------- */

@@ -20,18 +20,17 @@ long timer_clip(const struct multi *multi, long timeout_ms)
 
 /* ---- CURLMOPT_TIMERFUNCTION ----------------------------------------------------------------------- */
 
-static int tell(struct multi *multi, long libcurls_ms)
+static int tell(struct multi *multi, CURLM *handle, long libcurls_ms)
 {
 	long ms = timer_clip(multi, libcurls_ms);
 	multi->told_ns = ms != libcurls_ms ? multi->due_ns : 0;
-	return multi->timer(multi_handle(multi), ms, multi->timer_data);
+	return multi->timer(handle, ms, multi->timer_data);
 }
 
 int timer_on_change(CURLM *handle, long timeout_ms, void *context)
 {
 	struct multi *multi = context;
-	(void)handle;
-	return multi->timer != NULL ? tell(multi, timeout_ms) : 0;
+	return multi->timer != NULL ? tell(multi, handle, timeout_ms) : 0;
 }
 
 bool timer_tell(struct multi *multi)
@@ -46,7 +45,7 @@ bool timer_tell(struct multi *multi)
 		return true;
 	enum worker worker = multi->worker;
 	multi->worker = OURSELVES;
-	int result = tell(multi, libcurls_ms);
+	int result = tell(multi, multi_handle(multi), libcurls_ms);
 	multi->worker = worker;
 	return result != -1;
 }

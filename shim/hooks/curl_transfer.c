@@ -143,6 +143,14 @@ bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason 
 	return true;
 }
 
+void transfer_end_backoff(struct easy *easy, CURL *handle, CURLcode *code, enum reason reason)
+{
+	if (transfer_stop(easy, handle, code, reason))
+		return;
+	*code = outcome(easy, *code);
+	finish(easy, handle);
+}
+
 void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code)
 {
 	deliver_drop(easy);
