@@ -1,5 +1,5 @@
 /* What libcurl knows of a transfer, in the engine's terms. */
-#include "hooks/curl_handle.h"
+#include "hooks/curl_multi.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,13 +64,13 @@ bool facts_sent(struct easy *easy)
 
 /* libcurl replays a request whose HTTP/2 stream was refused, and one that met a kept connection's end, and gives
  * up with this text (Curl_retry_request in lib/transfer.c). A fresh connection's end is not replayed: if each
- * of the tries had one of its own, each was refused. Not where other transfers may use it: then it counts as
- * kept for all of them. */
+ * of the tries had one of its own, each was refused. Not where another transfer of the multi may have used it too
+ * (none outside may: ConnectionExists in lib/url.c): then it counts as kept for both. */
 bool facts_refused(struct easy *easy)
 {
 	static const char text[] = "Connection died, tried ";
 	const char *error = easy->options.error_buffer != NULL ? easy->options.error_buffer : easy->error_text;
-	if (easy->multi != NULL || easy->options.shares || easy->response.status != 0 || strncmp(error, text, sizeof text - 1) != 0)
+	if ((easy->multi != NULL && !member_is_alone(easy)) || easy->response.status != 0 || strncmp(error, text, sizeof text - 1) != 0)
 		return false;
 	long replays = strtol(error + sizeof text - 1, NULL, 10);
 	return replays > 0 && info_long(easy, CURLINFO_NUM_CONNECTS) == replays + 1;

@@ -72,7 +72,6 @@ struct easy_options {
 	const void *post_fields;
 	struct curl_slist *headers;
 	char *error_buffer;
-	bool shares; /* CURLOPT_SHARE: other handles may use its connections */
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
@@ -172,6 +171,7 @@ struct easy {
 	/* The multi that it has been added to, if any. */
 	struct multi *multi;
 	enum member member;
+	unsigned alone_at; /* the multi's count of adds when it came, if it was alone; 0 = it was not */
 	struct link link;
 	CURLMsg message; /* in a backoff its result alone */
 

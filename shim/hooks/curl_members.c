@@ -43,6 +43,7 @@ void members_init(struct multi *multi)
 	multi->due_ns = INT64_MAX;
 	multi->watchers = 0;
 	multi->running = 0;
+	multi->adds = 0;
 }
 
 /* ---- backoff -------------------------------------------------------------------------------------- */
@@ -158,6 +159,8 @@ static void settle(struct multi *multi, CURL *handle, CURLcode code)
 		return;
 	if (easy->multi == NULL) {
 		easy->multi = multi;
+		multi->adds++;
+		easy->alone_at = 0;
 		link_member(easy, MEMBER_OTHER);
 	}
 	easy->message.data.result = code;
@@ -231,10 +234,15 @@ CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 		return code;
 	}
 	easy->multi = multi;
+	bool alone = multi->count[MEMBER_OTHER] + multi->count[MEMBER_WAITING] + multi->count[MEMBER_FINISHED] == 0;
+	multi->adds++;
+	easy->alone_at = alone ? multi->adds : 0;
 	link_member(easy, MEMBER_OTHER);
 	note_started(easy);
 	return code;
 }
+
+bool member_is_alone(const struct easy *easy) { return easy->alone_at != 0 && easy->alone_at == easy->multi->adds; }
 
 void member_forget(struct easy *easy)
 {

@@ -28,6 +28,7 @@ struct multi {
 	int64_t due_ns; /* of the next attempt; INT64_MAX = none */
 	int running;    /* transfers under way, by libcurl's last count; -1 = not known */
 	bool pushes;    /* servers may start transfers of their own */
+	unsigned adds;  /* handles that were added, ever */
 	int watchers;   /* members in a backoff that have a progress callback */
 
 	curl_multi_timer_callback timer; /* the program's; NULL = none */
@@ -46,6 +47,8 @@ CURLMcode member_add(struct multi *multi, CURL *handle, bool ours); /* ours: its
 void member_leave(struct easy *easy);  /* taken out of its multi */
 void member_forget(struct easy *easy); /* the same for a handle that is closed */
 void member_reset(struct easy *easy);  /* about to be reset: the operation ends */
+/* No other handle has been in the multi since this one came. */
+bool member_is_alone(const struct easy *easy);
 void member_pause_changed(struct easy *easy); /* in a backoff */
 void members_leave(struct multi *multi);
 /* Around each call in which libcurl works on the transfers: what is due starts, what has finished is judged.

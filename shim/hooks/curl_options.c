@@ -98,7 +98,6 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_RANGE: options->range = value->pointer; break;
 	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
 	case CURLOPT_ACCEPT_ENCODING: mark(&options->raw, BIT_3, value->pointer != NULL); break;
-	case CURLOPT_SHARE: options->shares = value->pointer != NULL; break;
 	case CURLOPT_ERRORBUFFER: options->error_buffer = value->pointer; break;
 	case CURLOPT_PREREQDATA: options->prereq_data = value->pointer; break;
 	case CURLOPT_HTTPHEADER: options->headers = value->pointer; break;
