@@ -156,8 +156,12 @@ static void shim_cleanup(enum flavour flavour, const void *caller, CURL *handle)
 	real->easy_cleanup(handle);
 	if (easy == NULL)
 		return;
-	if (easy->multi != NULL)
+	if (easy->multi != NULL) {
+		struct multi *multi = easy->multi;
 		member_forget(easy);
+		if (multi->worker == NOBODY)
+			timer_tell(multi);
+	}
 	journal_free(&easy->response.journal);
 	record_release(&easy->record);
 }

@@ -173,8 +173,10 @@ static CURLMcode shim_remove_handle(enum flavour flavour, const void *caller, CU
 	if (multi != NULL && multi->worker == OURSELVES)
 		return CURLM_RECURSIVE_API_CALL;
 	CURLMcode code = real->multi_remove_handle(handle, easy_handle);
-	if (code == CURLM_OK && easy != NULL && easy->multi == multi)
+	if (code == CURLM_OK && easy != NULL && easy->multi == multi) {
 		member_leave(easy);
+		timer_tell(multi);
+	}
 	return code;
 }
 
