@@ -86,6 +86,8 @@ struct failure {
 	enum source source;
 	int code;
 	int system_errno;
+	int proxy_error;        /* SOURCE_CURL: CURLPX_* beside CURLE_PROXY; 0 = none */
+	bool vetoed;            /* SOURCE_CURL: a callback of the program's has said no, whatever libcurl makes of it */
 	int reply_code;         /* SOURCE_CURL: last reply of an FTP or SMTP server; 0 = none */
 	int64_t retry_after_ms; /* SOURCE_HTTP: what the server asks for; -1 = nothing */
 	bool unix_socket;       /* SOURCE_CONNECT: AF_UNIX */
@@ -253,6 +255,12 @@ const char *entity_validator(const struct entity *entity);
 
 /* True if `rest` answers with exactly the bytes of `whole` from `offset` to its end (RFC 9110, 15.3.7). */
 bool entity_continues(const struct entity *whole, const struct entity *rest, int64_t offset);
+
+/* The same for a file of an FTP server, which tells sizes and times, and no more: `whole` and `rest` have length
+ * (of what is sent) and modified_s, -1 = not known. The file has to be as large as it was, and as old as the program
+ * knew; or, where it had not asked, older by a day than the download's start, so that clocks and time zones
+ * cannot be what makes it look unchanged. */
+bool entity_file_continues(const struct entity *whole, const struct entity *rest, int64_t offset, int64_t start_wall_s);
 
 /* Seconds since 1970 of an HTTP date in any of its three forms (RFC 9110, 5.6.7); false if it is none. */
 bool http_date(const char *text, size_t length, int64_t wall_s, int64_t *seconds);

@@ -159,8 +159,7 @@ static void shim_cleanup(enum flavour flavour, const void *caller, CURL *handle)
 	if (easy->multi != NULL) {
 		struct multi *multi = easy->multi;
 		member_forget(easy);
-		if (multi->worker == NOBODY)
-			timer_tell(multi);
+		timer_tell(multi);
 	}
 	journal_free(&easy->response.journal);
 	record_release(&easy->record);

@@ -40,17 +40,17 @@ static double info_seconds(struct easy *easy, CURLINFO info)
 	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
 }
 
-/* True unless it is certain that the server has seen nothing that it may act on. For HTTP REQUEST_SIZE
- * counts the bytes that have left from the first (Curl_buffer_send in lib/http.c). For the others libcurl stamps
- * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for mail only the envelope has left
- * then, which does nothing without the message; file transfers have done what CURLOPT_QUOTE and its like
- * ask for. Of other protocols only a connection that was tried and never stood is certain. */
+/* True unless it is certain that the server has seen nothing that it may act on. libcurl stamps
+ * PRETRANSFER when its DO phase is over (before_perform in lib/multi.c): for HTTP the request has left
+ * by then, and REQUEST_SIZE counts its bytes from the first (but not those that a TLS library has sent of a
+ * write that it has not finished); for mail only the envelope has, which does nothing without the message; file
+ * transfers have done what CURLOPT_QUOTE and its like ask for. Of other protocols only a connection that was
+ * tried and never stood is certain. */
 bool facts_sent(struct easy *easy)
 {
-	enum protocol its = protocol(easy);
-	if (easy->response.status != 0 || (its != PROTOCOL_HTTP && info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0))
+	if (info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0 || easy->response.status != 0)
 		return true;
-	switch (its) {
+	switch (protocol(easy)) {
 	case PROTOCOL_HTTP: return info_long(easy, CURLINFO_REQUEST_SIZE) > 0;
 	case PROTOCOL_MAIL: return false;
 	case PROTOCOL_FILES:
@@ -75,6 +75,8 @@ bool facts_refused(struct easy *easy)
 	long replays = strtol(error + sizeof text - 1, NULL, 10);
 	return replays > 0 && info_long(easy, CURLINFO_NUM_CONNECTS) == replays + 1;
 }
+
+int facts_proxy_error(struct easy *easy) { return (int)info_long(easy, CURLINFO_PROXY_ERROR); }
 
 /* The whole operation begins again with its first request, so that one's method counts, whatever a
  * redirect made of it. */

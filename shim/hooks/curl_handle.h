@@ -72,6 +72,8 @@ struct easy_options {
 	const void *post_fields;
 	struct curl_slist *headers;
 	char *error_buffer;
+	curl_opensocket_callback open_socket;
+	void *open_socket_data;
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
@@ -194,6 +196,7 @@ struct easy {
 	/* Requests of this attempt that libcurl sent again by itself, since a kept connection had died or the stream
 	 * was refused; 0 before libcurl 7.80. */
 	int replays;
+	bool vetoed; /* CURLOPT_OPENSOCKETFUNCTION has given no socket in this attempt */
 	bool asked; /* a request is out, and no final header block has come */
 	char error_text[CURL_ERROR_SIZE]; /* CURLOPT_ERRORBUFFER, where the program has none */
 	short interim_status[INTERIM_MOST];
@@ -223,6 +226,7 @@ size_t response_on_body(char *bytes, size_t size, size_t count, void *easy);
 size_t response_on_header(char *bytes, size_t size, size_t count, void *easy);
 int response_on_debug(CURL *handle, curl_infotype type, char *bytes, size_t length, void *easy);
 int response_on_request(void *easy, char *remote_ip, char *local_ip, int remote_port, int local_port);
+curl_socket_t response_on_open_socket(void *easy, curlsocktype purpose, struct curl_sockaddr *address);
 void response_reset(struct easy *easy); /* before an attempt */
 /* True if something that may not come twice has reached the program. */
 bool response_delivered(const struct easy *easy);
@@ -250,6 +254,7 @@ bool facts_sent(struct easy *easy);       /* the server may have seen something 
 bool facts_repeatable(struct easy *easy); /* by RETRY_METHODS or an Idempotency-Key */
 bool facts_refused(struct easy *easy);    /* the server has said that it did not act on the request */
 int facts_reply_code(struct easy *easy);  /* last reply of an FTP or SMTP server; 0 = none */
+int facts_proxy_error(struct easy *easy); /* CURLPX_*, beside CURLE_PROXY */
 void facts_target(struct easy *easy, struct target *target);
 
 /* curl_resume.c */
@@ -261,6 +266,8 @@ CURLcode resume_give_up(struct easy *easy);           /* what broke it is the ou
 bool resume_complete(struct easy *easy);
 void resume_ask(struct easy *easy, CURL *handle);
 void resume_restore(struct easy *easy, CURL *handle);
+bool resume_holds_headers(const struct easy *easy);  /* CURLOPT_HTTPHEADER is ours just now */
+bool resume_holds_progress(const struct easy *easy); /* CURLOPT_XFERINFO* are */
 enum rest { REST_NOTHING, REST_JOINED, REST_REFUSED };
 enum rest resume_judge_block(struct easy *easy); /* of a header block that is complete and final */
 enum rest resume_judge_body(struct easy *easy, size_t length); /* of what comes as body: to drop, to pass, to refuse */

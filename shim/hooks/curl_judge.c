@@ -37,6 +37,8 @@ static struct failure code_failure(struct easy *easy, CURLcode code)
 	return (struct failure){
 		.source = SOURCE_CURL,
 		.code = (int)code,
+		.proxy_error = code == CURLE_PROXY ? facts_proxy_error(easy) : 0,
+		.vetoed = easy->vetoed,
 		.reply_code = facts_reply_code(easy),
 		.retry_after_ms = -1,
 		.sent = facts_sent(easy),

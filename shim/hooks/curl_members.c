@@ -188,10 +188,9 @@ void members_settle(struct multi *multi, int *running)
 	/* Most calls finish nothing: then libcurl counts what it has counted before. */
 	if (running == NULL || *running != multi->running || multi->pushes)
 		settle_all(multi);
-	if (running == NULL)
-		return;
-	multi->running = *running;
-	*running += multi->count[MEMBER_WAITING];
+	multi->running = running != NULL ? *running : -1;
+	if (running != NULL)
+		*running += multi->count[MEMBER_WAITING];
 }
 
 CURLMsg *members_message(struct multi *multi, int *left)

@@ -76,9 +76,11 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 	case CURLOPT_PREREQDATA:
 	case CURLOPT_DEBUGFUNCTION:
 	case CURLOPT_DEBUGDATA: return true;
+	case CURLOPT_OPENSOCKETFUNCTION:
+	case CURLOPT_OPENSOCKETDATA: return true;
 	case CURLOPT_XFERINFOFUNCTION:
-	case CURLOPT_XFERINFODATA:
-	case CURLOPT_HTTPHEADER: return easy->active && easy->resume.going;
+	case CURLOPT_XFERINFODATA: return resume_holds_progress(easy);
+	case CURLOPT_HTTPHEADER: return resume_holds_headers(easy);
 	default: return false;
 	}
 }
@@ -99,6 +101,7 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
 	case CURLOPT_ACCEPT_ENCODING: mark(&options->raw, BIT_3, value->pointer != NULL); break;
 	case CURLOPT_ERRORBUFFER: options->error_buffer = value->pointer; break;
+	case CURLOPT_OPENSOCKETDATA: options->open_socket_data = value->pointer; break;
 	case CURLOPT_PREREQDATA: options->prereq_data = value->pointer; break;
 	case CURLOPT_HTTPHEADER: options->headers = value->pointer; break;
 	case CURLOPT_CUSTOMREQUEST: follow_custom_method(options, value->pointer); break;
@@ -122,6 +125,7 @@ static void follow_function(struct easy_options *options, CURLoption option, con
 	case CURLOPT_READFUNCTION: options->read = (curl_read_callback)value->function; break;
 	case CURLOPT_SEEKFUNCTION: options->seek = (curl_seek_callback)value->function; break;
 	case CURLOPT_IOCTLFUNCTION: options->ioctl = (curl_ioctl_callback)value->function; break;
+	case CURLOPT_OPENSOCKETFUNCTION: options->open_socket = (curl_opensocket_callback)value->function; break;
 	case CURLOPT_PREREQFUNCTION: options->prereq = (curl_prereq_callback)value->function; break;
 	case CURLOPT_XFERINFOFUNCTION: options->xferinfo = (curl_xferinfo_callback)value->function; break;
 	case CURLOPT_PROGRESSFUNCTION: options->progress = (curl_progress_callback)value->function; break;

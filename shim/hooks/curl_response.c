@@ -337,7 +337,17 @@ void response_reset(struct easy *easy)
 	response->judged = response->final_delivered = response->body_delivered = false;
 	journal_clear(&response->journal);
 	easy->replays = 0;
-	easy->asked = false;
+	easy->asked = easy->vetoed = false;
+}
+
+/* CURLOPT_OPENSOCKETFUNCTION: what is an abort by the program looks like a failed connect afterwards. */
+curl_socket_t response_on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct easy *easy = context;
+	curl_socket_t made = easy->options.open_socket(easy->options.open_socket_data, purpose, address);
+	if (made == CURL_SOCKET_BAD)
+		easy->vetoed = true;
+	return made;
 }
 
 /* CURLOPT_PREREQFUNCTION: a request is about to be sent. */

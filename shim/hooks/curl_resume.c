@@ -11,8 +11,6 @@
 
 #include "retryshim/runtime.h"
 
-enum { DAY_S = 24 * 60 * 60 };
-
 static curl_off_t info_large(struct easy *easy, CURLINFO info)
 {
 	curl_off_t value = -1;
@@ -159,6 +157,13 @@ void resume_ask(struct easy *easy, CURL *handle)
 	easy->adjusted = true;
 }
 
+bool resume_holds_headers(const struct easy *easy)
+{
+	return easy->active && easy->resume.going && easy->resume.whole.status != 0;
+}
+
+bool resume_holds_progress(const struct easy *easy) { return easy->active && easy->resume.going && easy->resume.counts; }
+
 void resume_restore(struct easy *easy, CURL *handle)
 {
 	const struct easy_options *options = &easy->options;
@@ -182,17 +187,14 @@ void resume_restore(struct easy *easy, CURL *handle)
 
 /* ---- what comes ----------------------------------------------------------------------------------- */
 
-/* FTP tells sizes and times, and no more: the file has to be as large as it was, and as old as the program knew, or
- * so old that clocks and time zones cannot be what makes it look unchanged. */
 static bool ftp_continues(struct easy *easy)
 {
 	const struct resume *resume = &easy->resume;
-	curl_off_t modified_s = info_large(easy, CURLINFO_FILETIME_T);
-	if (info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T) != resume->whole.length - resume->got || modified_s < 0)
-		return false;
-	if (resume->whole.modified_s >= 0)
-		return modified_s == resume->whole.modified_s;
-	return modified_s < resume->start_wall_s - DAY_S;
+	struct entity rest = {
+		.length = info_large(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T),
+		.modified_s = info_large(easy, CURLINFO_FILETIME_T),
+	};
+	return entity_file_continues(&resume->whole, &rest, resume->got, resume->start_wall_s);
 }
 
 static enum rest judged(struct resume *resume, bool joined)

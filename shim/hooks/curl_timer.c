@@ -37,16 +37,16 @@ bool timer_tell(struct multi *multi)
 {
 	long libcurls_ms = -1;
 	int64_t wanted_ns = multi->due_ns != INT64_MAX ? multi->due_ns : 0;
-	if (multi->timer == NULL || wanted_ns == multi->told_ns)
+	/* At work, the call that is under way tells at its end. */
+	if (multi->timer == NULL || wanted_ns == multi->told_ns || multi->worker != NOBODY)
 		return true;
 	multi->real->multi_timeout(multi_handle(multi), &libcurls_ms);
 	/* Libcurl's own is earlier, and its instant is known to the program. */
 	if (multi->told_ns == 0 && timer_clip(multi, libcurls_ms) == libcurls_ms)
 		return true;
-	enum worker worker = multi->worker;
 	multi->worker = OURSELVES;
 	int result = tell(multi, multi_handle(multi), libcurls_ms);
-	multi->worker = worker;
+	multi->worker = NOBODY;
 	return result != -1;
 }
 

@@ -8,6 +8,13 @@ static void wrap_debug(struct easy *easy, CURL *handle)
 	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, easy);
 }
 
+static void wrap_open_socket(struct easy *easy, CURL *handle)
+{
+	bool has = easy->options.open_socket != NULL;
+	easy->real->easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, has ? response_on_open_socket : NULL);
+	easy->real->easy_setopt(handle, CURLOPT_OPENSOCKETDATA, easy);
+}
+
 /* facts_refused() reads it. */
 static void wrap_error_buffer(struct easy *easy, CURL *handle)
 {
@@ -21,6 +28,8 @@ void wrap_again(struct easy *easy, CURL *handle, CURLoption option)
 		return;
 	if (option == CURLOPT_DEBUGFUNCTION)
 		wrap_debug(easy, handle);
+	else if (option == CURLOPT_OPENSOCKETFUNCTION)
+		wrap_open_socket(easy, handle);
 	else if (option == CURLOPT_ERRORBUFFER)
 		wrap_error_buffer(easy, handle);
 }
@@ -41,6 +50,8 @@ void wrap(struct easy *easy, CURL *handle)
 	wrap_error_buffer(easy, handle);
 	if (easy->options.debug != NULL)
 		wrap_debug(easy, handle);
+	if (easy->options.open_socket != NULL)
+		wrap_open_socket(easy, handle);
 }
 
 void unwrap(struct easy *easy, CURL *handle)
@@ -57,6 +68,8 @@ void unwrap(struct easy *easy, CURL *handle)
 	easy->real->easy_setopt(handle, CURLOPT_PREREQFUNCTION, options->prereq);
 	easy->real->easy_setopt(handle, CURLOPT_PREREQDATA, options->prereq_data);
 	easy->real->easy_setopt(handle, CURLOPT_ERRORBUFFER, options->error_buffer);
+	easy->real->easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, options->open_socket);
+	easy->real->easy_setopt(handle, CURLOPT_OPENSOCKETDATA, options->open_socket_data);
 	easy->real->easy_setopt(handle, CURLOPT_DEBUGFUNCTION, options->debug);
 	easy->real->easy_setopt(handle, CURLOPT_DEBUGDATA, options->debug_data);
 }

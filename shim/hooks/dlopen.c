@@ -23,11 +23,13 @@
 static bool would_clash(void)
 {
 	static const char names[][16] = {"curl_easy_init", "SSL_CTX_new", "gnutls_init"};
+	Dl_info own = {.dli_fbase = NULL};
 	bool clash = false;
+	dladdr((const void *)names, &own); /* our own curl_easy_init is no clash, whatever our file is called */
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		Dl_info info;
 		void *found = dlsym(RTLD_DEFAULT, names[i]);
-		if (found == NULL || dladdr(found, &info) == 0)
+		if (found == NULL || dladdr(found, &info) == 0 || info.dli_fbase == own.dli_fbase)
 			continue;
 		const char *slash = strrchr(info.dli_fname, '/');
 		clash = clash || strncmp(slash != NULL ? slash + 1 : info.dli_fname, "lib", 3) != 0;

@@ -103,6 +103,8 @@ static void classify_curl(const struct failure *failure, struct class *class)
 {
 	const struct curl_row *row = table_curl(failure->code);
 	enum curl_rule rule = row != NULL ? row->rule : NAMED;
+	if (failure->vetoed || (failure->code == CURLE_PROXY && table_proxy_permanent(failure->proxy_error)))
+		rule = REFUSED;
 	numbered(class->symbol, sizeof class->symbol, "CURLE_", failure->code);
 	if (row != NULL) {
 		strcpy(class->symbol, row->symbol);
@@ -111,7 +113,8 @@ static void classify_curl(const struct failure *failure, struct class *class)
 	class->retried = rule == UNSENT || rule == EITHER || rule == SENT;
 	class->perhaps_sent = rule == SENT;
 	class->connection_evidence = rule == UNSENT && !failure->sent;
-	class->fresh_connection = failure->code == CURLE_HTTP2; /* libcurl may still hold it */
+	/* libcurl may still hold one that is of no use: FTP's and SMTP's 421 closes it (RFC 959, 4.2.1). */
+	class->fresh_connection = failure->code == CURLE_HTTP2 || failure->reply_code == 421;
 	class->category = class->retried ? CATEGORY_NETWORK : CATEGORY_PERMANENT;
 	/* FTP and SMTP say "try again later" with 4yz (RFC 959, 4.2.1; RFC 5321, 4.2.1), whatever CURLcode
 	 * libcurl makes of it. The server has said how far it got, and the hook has heard it. */

@@ -112,3 +112,13 @@ bool entity_continues(const struct entity *whole, const struct entity *rest, int
 		return false;
 	return strcmp(entity_validator(whole), entity_validator(rest)) == 0;
 }
+
+bool entity_file_continues(const struct entity *whole, const struct entity *rest, int64_t offset, int64_t start_wall_s)
+{
+	const int64_t day_s = 24 * 60 * 60;
+	if (whole->length < 0 || rest->length != whole->length - offset || rest->modified_s < 0)
+		return false;
+	if (whole->modified_s >= 0)
+		return rest->modified_s == whole->modified_s;
+	return rest->modified_s < start_wall_s - day_s;
+}

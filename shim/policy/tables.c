@@ -165,6 +165,34 @@ const struct curl_row *table_curl(int code)
 	return NULL;
 }
 
+/* What the proxy, or SOCKS itself, cannot do for this request. */
+static const short permanent_proxy_errors[] = {
+	CURLPX_BAD_ADDRESS_TYPE,
+	CURLPX_BAD_VERSION,
+	CURLPX_GSSAPI,
+	CURLPX_GSSAPI_PERMSG,
+	CURLPX_GSSAPI_PROTECTION,
+	CURLPX_IDENTD,
+	CURLPX_IDENTD_DIFFER,
+	CURLPX_LONG_HOSTNAME,
+	CURLPX_LONG_PASSWD,
+	CURLPX_LONG_USER,
+	CURLPX_NO_AUTH,
+	CURLPX_REPLY_ADDRESS_TYPE_NOT_SUPPORTED,
+	CURLPX_REPLY_COMMAND_NOT_SUPPORTED,
+	CURLPX_REPLY_NOT_ALLOWED,
+	CURLPX_UNKNOWN_MODE,
+	CURLPX_USER_REJECTED,
+};
+
+bool table_proxy_permanent(int proxy_error)
+{
+	for (size_t i = 0; i < COUNT(permanent_proxy_errors); i++)
+		if (permanent_proxy_errors[i] == proxy_error)
+			return true;
+	return false;
+}
+
 const char *table_http_reason(int status)
 {
 	for (size_t i = 0; i < COUNT(http_rows); i++)

@@ -55,6 +55,7 @@ struct http_row {
 const struct errno_row *table_errno(int error);
 const struct eai_row *table_eai(int code);
 const struct curl_row *table_curl(int code);
+bool table_proxy_permanent(int proxy_error); /* CURLPX_*: another attempt ends no better */
 const char *table_http_reason(int status); /* "" if it has none */
 
 #endif

@@ -1,6 +1,9 @@
 """curl through an HTTP proxy: the answer to CONNECT is a header block too, but not the last one."""
 
+import contextlib
 import re
+import socket
+import threading
 
 import pytest
 
@@ -8,6 +11,33 @@ from curl_hosts import curl, methods, names
 from harness import FaultServer
 
 TUNNEL = "200,body=,reason=Connected"
+
+
+@contextlib.contextmanager
+def socks_server(*answers):
+    """Answers each message of a connection with the next of these, then closes; yields port and the first messages."""
+    greetings, listener = [], socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = listener.accept()
+                with client, contextlib.suppress(OSError):
+                    for number, answer in enumerate(answers):
+                        message = client.recv(1024)
+                        if number == 0:
+                            greetings.append(message)
+                        client.sendall(answer)
+                    client.recv(1024)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1], greetings
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(20)
 
 
 def through(server, *arguments, **options):
@@ -61,3 +91,16 @@ def test_post_is_seen_once_behind_the_tunnel():
     with FaultServer([TUNNEL, "503", "200"]) as server:
         result = through(server, "-d", "x")
         assert methods(server) == ["CONNECT", "POST"] and reasons(result) == [b"Connected", b"Service Unavailable"]
+
+
+def test_what_socks_cannot_carry():
+    """A host name of 300 bytes does not fit (RFC 1928, 4): no attempt ends better. A refusal may."""
+    with socks_server(b"\x05\x00") as (port, greetings):
+        arguments = ["--socks5-hostname", f"127.0.0.1:{port}", f"http://{'a.' * 150}test/"]
+        plain, result = curl(*arguments, shim=False), curl(*arguments)
+        assert (plain.returncode, result.returncode, len(greetings)) == (97, 97, 2)
+    assert names(result) == ["not_retryable"]
+    with socks_server(b"\x05\x00", b"\x05\x05\x00\x01" + bytes(6)) as (port, greetings):
+        result = curl("--socks5-hostname", f"127.0.0.1:{port}", "http://name.test/")
+        assert (result.returncode, len(greetings)) == (97, 3)
+    assert names(result) == ["attempt_failed", "attempt_failed", "exhausted"]

@@ -166,6 +166,15 @@ def test_refused_stream_is_sent_again_whatever_the_method(multi, secure, argumen
     assert names(result) == ["attempt_failed", "succeeded"]
 
 
+def test_refused_beside_others_is_not_proved():
+    """libcurl replays on a connection that others have used, too; what each of two transfers met cannot be told."""
+    refused = Answer(cut=BEFORE, how="REFUSED_STREAM")
+    with H2Server(refused) as one, H2Server(refused) as other:
+        result = fetch("-d", "body", one.url, other.url, multi=True)
+        assert result.returncode == 56 and len(one.requests) == len(other.requests) == BY_LIBCURL
+    assert names(result) == ["given_up unsafe"] * 2
+
+
 @either
 def test_refused_for_ever(multi):
     with H2Server(Answer(cut=BEFORE, how="REFUSED_STREAM")) as server:

@@ -138,3 +138,42 @@ def test_signal_during_a_backoff():
         assert sorted(lines(result)) == ["503 b'503 Service Unavailable\\n'", "True", "alarm"]
         assert len(server.requests()) == 1
     assert names(result) == ["attempt_failed", "given_up signal"]
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["easy", "multi"])
+def test_socket_that_the_program_refuses(multi):
+    """To libcurl an address that the program does not want looks like one that does not answer. It is asked once."""
+    body = """\
+        def no(purpose, address):
+            print("asked")
+            return pycurl.SOCKET_BAD
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, no)
+        """
+    many = """\
+        many = pycurl.CurlMulti()
+        many.add_handle(curl)
+        while many.perform()[1]:
+            many.select(1)
+        print(many.info_read()[2][0][1])
+        """
+    body = textwrap.dedent(body) + (textwrap.dedent(many) if multi else "perform()")
+    with FaultServer("200") as server:
+        plain, result = python(server, body, shim=False), python(server, body)
+        assert len(server.accepts()) == 0
+    assert lines(plain)[0] == "asked" and lines(plain)[1].startswith("7")
+    assert lines(result) == lines(plain) and names(result) == ["not_retryable"]
+
+
+def test_socket_that_the_program_makes():
+    """Its callback stays in its place, and what fails is retried."""
+    body = """\
+        import socket
+        def make(purpose, address):
+            print("asked")
+            return socket.socket(address.family, address.socktype, address.protocol)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, make)
+        perform()
+        """
+    with FaultServer(["503,close=1", "200"]) as server:
+        result = python(server, body)
+    assert lines(result) == ["asked", "asked", "200 b'ok\\n'"] and names(result) == ["attempt_failed", "succeeded"]

@@ -88,6 +88,41 @@ static void curl_never(void **state)
 		}
 }
 
+/* What libcurl calls CURLE_PROXY is one thing or the other by its CURLPX_* code; a callback's no is final, whatever
+ * code libcurl gives it; a connection that the server has closed by 421 is not used again. */
+static void curl_particulars(void **state)
+{
+	static const struct {
+		const char *row;
+		struct failure failure;
+		bool retried, fresh;
+	} rows[] = {
+		{"proxy, unknown", {.code = CURLE_PROXY}, true, false},
+		{"proxy refuses for now", {.code = CURLE_PROXY, .proxy_error = CURLPX_REPLY_CONNECTION_REFUSED}, true, false},
+		{"proxy closed", {.code = CURLE_PROXY, .proxy_error = CURLPX_CLOSED}, true, false},
+		{"host too long for SOCKS", {.code = CURLE_PROXY, .proxy_error = CURLPX_LONG_HOSTNAME}, false, false},
+		{"user rejected", {.code = CURLE_PROXY, .proxy_error = CURLPX_USER_REJECTED}, false, false},
+		{"not allowed", {.code = CURLE_PROXY, .proxy_error = CURLPX_REPLY_NOT_ALLOWED}, false, false},
+		{"another code", {.code = CURLE_COULDNT_CONNECT, .proxy_error = CURLPX_LONG_HOSTNAME}, true, false},
+		{"veto", {.code = CURLE_COULDNT_CONNECT, .vetoed = true}, false, false},
+		{"veto of a later command", {.code = CURLE_UPLOAD_FAILED, .reply_code = 450, .vetoed = true}, false, false},
+		{"421", {.code = CURLE_UPLOAD_FAILED, .reply_code = 421}, true, true},
+		{"425", {.code = CURLE_UPLOAD_FAILED, .reply_code = 425}, true, false},
+		{"HTTP/2 connection", {.code = CURLE_HTTP2}, true, true},
+	};
+	(void)state;
+	struct config config = config_default();
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct failure failure = rows[i].failure;
+		failure.source = SOURCE_CURL;
+		failure.retry_after_ms = -1;
+		struct class class = classify(&config, &failure);
+		CHECK_INT(rows[i].row, class.retried, rows[i].retried);
+		CHECK_INT(rows[i].row, class.category == CATEGORY_PERMANENT, !rows[i].retried);
+		CHECK_INT(rows[i].row, class.fresh_connection, rows[i].fresh);
+	}
+}
+
 static void curl_every_other_code_is_permanent(void **state)
 {
 	(void)state;
@@ -215,7 +250,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(curl_retried), cmocka_unit_test(curl_never),
-		cmocka_unit_test(curl_every_other_code_is_permanent), cmocka_unit_test(curl_replies),
+		cmocka_unit_test(curl_particulars), cmocka_unit_test(curl_every_other_code_is_permanent), cmocka_unit_test(curl_replies),
 		cmocka_unit_test(http_by_default), cmocka_unit_test(http_by_list), cmocka_unit_test(http_in_words),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

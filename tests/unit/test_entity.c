@@ -115,12 +115,44 @@ static void continues(void **state)
 	}
 }
 
+/* FTP: size and time, by what the program knew, or by a day. */
+static void file_continues(void **state)
+{
+	enum { DAY_S = 86400 };
+	static const struct {
+		const char *row;
+		int64_t length, modified_s, rest, now_s;
+		bool want;
+	} rows[] = {
+		{"same time", 10, NOW_S - 5, 6, NOW_S - 5, true},
+		{"later", 10, NOW_S - 5, 6, NOW_S - 4, false},
+		{"earlier", 10, NOW_S - 5, 6, NOW_S - 6, false},
+		{"time is no longer told", 10, NOW_S - 5, 6, -1, false},
+		{"old", 10, -1, 6, NOW_S - DAY_S - 1, true},
+		{"not old enough", 10, -1, 6, NOW_S - DAY_S, false},
+		{"in the future", 10, -1, 6, NOW_S + DAY_S, false},
+		{"never told", 10, -1, 6, -1, false},
+		{"longer", 10, NOW_S - 5, 7, NOW_S - 5, false},
+		{"shorter", 10, NOW_S - 5, 5, NOW_S - 5, false},
+		{"length not told", 10, NOW_S - 5, -1, NOW_S - 5, false},
+		{"length was not told", -1, NOW_S - 5, 6, NOW_S - 5, false},
+		{"neither was", -1, NOW_S - 5, -5, NOW_S - 5, false},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct entity whole = {.length = rows[i].length, .modified_s = rows[i].modified_s};
+		struct entity rest = {.length = rows[i].rest, .modified_s = rows[i].now_s};
+		CHECK_INT(rows[i].row, entity_file_continues(&whole, &rest, 4, NOW_S), rows[i].want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resumable),
 		cmocka_unit_test(long_validators),
 		cmocka_unit_test(continues),
+		cmocka_unit_test(file_continues),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
