@@ -283,7 +283,9 @@ EXPORT_MULTI(CURLMcode, multi_poll, (CURLM *multi, struct curl_waitfd *extra, un
 EXPORT_CURL_BODY(CURLMcode, curl_multi_setopt, (CURLM *multi, CURLMoption option, ...),
 	va_list arguments;
 	va_start(arguments, option);
-	CURLMcode code = shim_setopt(FROM, multi, option, arguments);
+	const struct curl_real *known = atomic_load_explicit(&curl_real_known[flavour], memory_order_acquire);
+	bool libcurls_own = known != NULL && atomic_load_explicit(&any_multi, memory_order_acquire) == 0;
+	CURLMcode code = libcurls_own ? pass_option(known, multi, option, arguments) : shim_setopt(FROM, multi, option, arguments);
 	va_end(arguments);
 	return code;
 )

@@ -29,11 +29,14 @@ void resume_begin(struct easy *easy)
 {
 	const struct easy_options *options = &easy->options;
 	struct resume *resume = &easy->resume;
-	resume->going = resume->joined = false;
+	resume->wanted = resume->going = false;
+	if (!easy->config->resume)
+		return;
+	resume->joined = false;
 	resume->got = 0;
 	resume->whole.status = 0;
 	/* A program that asks for a part itself has plans of its own. */
-	resume->wanted = easy->config->resume && options->range == NULL && options->resume_from == 0 && options->raw == 0 &&
+	resume->wanted = options->range == NULL && options->resume_from == 0 && options->raw == 0 &&
 	                 options->commands == 0 && options->request == REQUEST_GET && strcmp(options_method(options), "GET") == 0 &&
 	                 !options_have_header(options, "Range") && !options_have_header(options, "If-Range");
 }

@@ -107,9 +107,21 @@ static void finish(struct easy *easy, CURL *handle)
 		unwrap(easy, handle);
 }
 
+/* Nearly every transfer: nothing has failed, and nothing is held. */
+static bool ended_well(const struct easy *easy, CURLcode code)
+{
+	const struct response *response = &easy->response;
+	return code == CURLE_OK && !easy->begun && response->state == RESPONSE_BETWEEN && response->status < 400 &&
+	       response->journal.used == 0;
+}
+
 bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code)
 {
 	easy->active = false;
+	if (ended_well(easy, *code)) {
+		finish(easy, handle);
+		return false;
+	}
 	if (easy->adjusted)
 		transfer_restore_options(easy, handle);
 	if (judge_wants_retry(easy, code)) {

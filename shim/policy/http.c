@@ -11,10 +11,8 @@ int http_status_line(const char *line, size_t length)
 	/* "HTTP/1.1 200", "HTTP/2 200": the version is one to three bytes long. */
 	if (length < 10 || memcmp(line, "HTTP/", 5) != 0)
 		return 0;
-	size_t at = 5;
-	while (at < length && at < 9 && line[at] != ' ')
-		at++;
-	if (at == 5 || at + 3 >= length || line[at] != ' ')
+	size_t at = line[6] == ' ' ? 6 : line[7] == ' ' ? 7 : 8;
+	if (at + 3 >= length || line[at] != ' ')
 		return 0;
 	if (!is_digit(line[at + 1]) || !is_digit(line[at + 2]) || !is_digit(line[at + 3]))
 		return 0;

@@ -22,7 +22,7 @@ static void status_lines(void **state)
 		{"HTTP/2 429 \r\n", 429}, {"HTTP/3 500", 500}, {"HTTP/1.1 503", 503}, {"HTTP/1.1 503\n", 503}, {"HTTP/1.1 100 Continue", 100},
 		{"HTTP/1.1 999 x", 999}, {"HTTP/1.1 50", 0}, {"HTTP/1.1 5000", 0}, {"HTTP/1.1  503", 0}, {"HTTP/1.1 5x3", 0},
 		{"HTTP/1.1 x03", 0}, {"HTTP/1.1 50x", 0}, {"HTTP/1.1\t503", 0}, {"HTTP/1.1503 x", 0}, {"HTTP/ 503 nothing", 0},
-		{"HTTP/1.1.1 503", 0}, {"http/1.1 503 x", 0}, {"HTTPS/1.1 503", 0}, {" HTTP/1.1 503", 0}, {"ICY 200 OK\r\n", 0},
+		{"HTTP/1.1.1 503", 0}, {"HTTP/2 5 503", 0}, {"HTTP/11 503 x", 503}, {"HTTP/1 1 503", 0}, {"http/1.1 503 x", 0}, {"HTTPS/1.1 503", 0}, {" HTTP/1.1 503", 0}, {"ICY 200 OK\r\n", 0},
 		{"Retry-After: 5", 0}, {"HTTP/2 42", 0}, {"HTTP/", 0}, {"HTTP/1.1 ", 0}, {"", 0}, {"\r\n", 0}, {"HTTP/1.1 -50 x", 0},
 	};
 	(void)state;
