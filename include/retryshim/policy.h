@@ -25,6 +25,7 @@ enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300, TARGET_ADDRESSES = 8 };
 struct target {
 	bool is_unix;
 	bool has_address;
+	bool by_proxy;       /* reached through one: to its host, another way */
 	uint8_t address[16]; /* IPv6, or IPv4 in its mapped form ::ffff:a.b.c.d; network order */
 	uint16_t port;       /* host order; 0 = unknown */
 	char name[HOST_NAME_MAX_BYTES]; /* host name, or the unix socket's path; "" = unknown */
@@ -62,6 +63,9 @@ bool match_name(const char *globs, const char *name);
 
 /* RETRY_HOSTS and RETRY_SKIP_HOSTS together: skip wins; an empty RETRY_HOSTS takes all. */
 bool match_takes_host(const struct config *config, const struct target *target);
+
+/* RETRY_FALLBACK: where to go when `target` is given up; false if it names nothing for it. */
+bool match_fallback(const struct config *config, const struct target *target, struct target *to);
 
 /* RETRY_PROGRAMS and RETRY_SKIP_PROGRAMS for the program of this short name. */
 bool match_takes_program(const struct config *config, const char *program);
@@ -158,6 +162,9 @@ bool request_repeatable(const struct config *config, const struct request *reque
  * one, 0 = none. `random`: 64 uniform bits. */
 int64_t backoff_ns(const struct config *config, int next_attempt, int64_t previous_ns, uint64_t random);
 
+/* The longest that it may be, whatever is drawn. */
+int64_t backoff_most_ns(const struct config *config, int next_attempt, int64_t previous_ns);
+
 /* ---- decide: the engine's verdict ------------------------------------------------------------- */
 
 enum reason {
@@ -179,6 +186,7 @@ enum event {
 	EVENT_EXHAUSTED,
 	EVENT_GIVEN_UP,
 	EVENT_NOT_RETRYABLE,
+	EVENT_FALLBACK,
 };
 
 enum action { ACTION_DELIVER, ACTION_RETRY };
@@ -191,6 +199,14 @@ struct progress {
 	int capped_retries;        /* granted to failures whose class has an attempt_cap */
 };
 
+/* What the host knows of the destination; see host.h. NULL stands for nothing known. */
+struct standing {
+	bool circuit_open; /* and this operation is not its probe */
+	bool no_token;     /* for a backoff that begins now */
+	int64_t floor_ns;  /* under every backoff */
+	bool has_fallback; /* RETRY_FALLBACK names another address, and it has not been tried */
+};
+
 struct verdict {
 	enum action action;
 	enum event event;   /* what to tell */
@@ -198,14 +214,16 @@ struct verdict {
 	struct class class;
 	int max_attempts; /* that this failure allows */
 	int64_t delay_ns; /* ACTION_RETRY */
+	int64_t most_ns;  /* ACTION_RETRY: the longest delay that could have been drawn */
 	int64_t at_ns;    /* ACTION_RETRY: absolute instant of the next attempt */
 };
 
 /* Judges one failed attempt. The order of the questions, which a reader may hold against the design:
- * no failure at all; never retried; delivered; unsafe; attempts used up; rewind; Retry-After beyond
- * the cap or the deadline; deadline. */
-struct verdict decide(const struct config *config, const struct progress *progress,
-                      const struct failure *failure, int64_t now_ns, uint64_t random);
+ * no failure at all; never retried; delivered; unsafe; attempts used up; rewind; an open circuit; Retry-After beyond
+ * the cap or the deadline; deadline; no token. Where attempts, circuit or tokens end it, and the body can be sent
+ * again, a fallback is one more attempt, at once (EVENT_FALLBACK). */
+struct verdict decide(const struct config *config, const struct progress *progress, const struct failure *failure,
+                      const struct standing *standing, int64_t now_ns, uint64_t random);
 
 /* Absolute deadline of an operation that started at start_ns, bounded by RETRY_TIMEOUT_MS and by the
  * program's own limit (own_ns: a span, 0 = none). INT64_MAX = no bound. */

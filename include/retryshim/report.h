@@ -26,6 +26,8 @@ struct report_event {
 	const struct target *target;
 	int attempt;
 	int max_attempts;
+	bool shared; /* the attempt was another operation's, and counts for this one */
+	const struct target *fallback; /* EVENT_FALLBACK: where it goes; else NULL */
 	int replays; /* times that libcurl sent the attempt's request again by itself, as far as it is known */
 	const struct class *class; /* NULL with EVENT_SUCCEEDED */
 	const char *message;       /* of the error, without secrets; NULL = the class's own */
@@ -39,6 +41,10 @@ void report_start(void);
 
 /* Writes the event to the sinks that the configuration names; does nothing without RETRY_DIAG. */
 void report_event(const struct config *config, const struct report_event *event);
+
+/* A value that is well-formed and still cannot be used: `why` in words, or "" and an errno; and what follows from it. */
+void report_unused(const struct config *config, const char *name, const char *value, const char *why, int error,
+                   const char *consequence);
 
 /* A malformed variable: what it held, and the default that stands instead. */
 void report_bad_value(const struct config *config, const char *name, const char *value, const char *used);

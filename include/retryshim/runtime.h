@@ -18,11 +18,13 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
 
 #include "retryshim/config.h"
+#include "retryshim/host.h"
 #include "retryshim/policy.h"
 
 /* ---- settings --------------------------------------------------------------------------------- */
@@ -35,6 +37,9 @@ void settings_capture(void);
 /* True if RETRY_DIAG was set to anything but "0": whether diagnostics may be wanted, before anything
  * is parsed. */
 bool settings_diag_wanted(void);
+
+/* The same for RETRY_BREAKER=reject. */
+bool settings_reject_wanted(void);
 
 /* The process' configuration; NULL when the shim is switched off for this process (RETRY_ENABLED=0,
  * or its program is not taken). Parsed at the first call. A thread that comes while another one is
@@ -199,6 +204,9 @@ void hold_end(const struct hold *hold);
  * the hooks untouched. */
 extern _Thread_local bool thread_held __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/* False if the process may have other threads. */
+bool thread_is_alone(void);
+
 /* ---- clock, sleep, random --------------------------------------------------------------------- */
 
 int64_t clock_now_ns(void); /* CLOCK_MONOTONIC */
@@ -232,6 +240,10 @@ enum slept { SLEPT, SLEEP_INTERRUPTED };
  * connect would have gone on, and so does the sleep. */
 enum slept sleep_until(int64_t at_ns);
 
+/* The same, and ends early (SLEPT) when `*news` is no longer `seen` or somebody has woken `whom`, bits that a waker names
+ * (FUTEX_WAIT_BITSET in futex(2)); where a sandbox denies it, after a tenth of a second. */
+enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom);
+
 /* True in a handler that interrupted this thread's sleep_until(): what it calls is nested in our hook,
  * and must not back off itself. A sleep that was left by siglongjmp is told from one that goes on by
  * the signal mask, which a running handler has changed and siglongjmp has put back; at the latest it
@@ -244,6 +256,89 @@ uint64_t random_bits(int64_t seed);
 
 /* A number that no other operation of this host has. */
 uint64_t random_id(void);
+
+/* ---- the host-shared state: the file ----------------------------------------------------------- */
+
+/* RETRY_STATE=off, a file that cannot be opened, made or trusted, a set-user-ID program: the process has a state of
+ * its own, and everything works as before, for it alone. The file is opened at the first failure, never before, mapped,
+ * and closed again. It is looked at (stat(2)) before each use, since touching a file that has been cut off is
+ * SIGBUS. */
+enum { STATE_PATH_BYTES = 4096 };
+
+/* Told once a process why the file is not used: `why` in words, or "" and an errno. */
+typedef void state_complaint(const struct config *config, const char *path, const char *why, int error);
+
+bool state_is_off(const struct config *config);
+void state_path(const struct config *config, char path[STATE_PATH_BYTES]);
+
+/* What forbids to use a file, in words; NULL = nothing. */
+const char *state_distrust(const struct stat *file);
+bool state_header_valid(const struct state_header *header);
+
+/* A hash of the target's key, in the network namespace of this process. */
+uint64_t state_tag(const struct target *target);
+
+/* The destination of a target whose tag is known; made if `make`, and then never NULL for want of the file. NULL if it
+ * is not there, or its neighbours change all the time. Good until the next call: fork, files and others' needs change.
+ * Keeps errno. */
+struct destination *state_destination(const struct config *config, const struct target *target, uint64_t tag, bool make,
+                                      state_complaint *complain);
+
+/* The same in a given state. */
+struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms);
+
+/* ---- the host-shared state: an operation's part ------------------------------------------------ */
+
+/* Zero before its first failure. Owns a claim and a token at most, which others do without if it is dropped. */
+struct share {
+	struct waiter waiter;
+	uint64_t id;
+	bool evident; /* its last failure is at connection level: it learns from others, and they from it */
+	bool probes;  /* it is the circuit's probe */
+	bool paid;    /* a token, for a retry that has not been sent */
+	bool parked;  /* its backoff is over, and it waits for another's attempt */
+};
+
+enum { SHARE_TURNS = 64, SHARE_WAKES_ALL = 3, SHARE_WAKES_PARKED = 2 };
+
+/* Instants further off than this are garbage, not another processor's clock. */
+#define SHARE_CLOCK_SKEW_US INT64_C(1000000)
+
+/* An operation has failed for the first time. */
+void share_begin(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+
+/* Fills in what decide() needs to know, has_fallback aside. Changes nothing. */
+void share_standing(const struct share *share, struct destination *it, const struct config *config,
+                    const struct class *class, int64_t now_ns, struct standing *standing);
+
+/* An attempt of its own has failed: what it shows is everybody's. */
+void share_failed(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
+                  const struct class *class, int64_t now_ns);
+
+/* A backoff begins: claims the next attempt and pays, or rides along. `random`: 64 bits. False: no token. */
+bool share_back_off(struct share *share, struct destination *it, const struct config *config, const struct verdict *verdict,
+                    int64_t deadline_ns, uint64_t id, uint64_t random, int64_t now_ns);
+
+/* In a backoff, at any time: COURSE_WAIT, COURSE_GO, COURSE_COUNTS or COURSE_BROKE. */
+struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+
+/* After COURSE_COUNTS: takes another's failure as its own. */
+struct evidence share_counts(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+
+/* A retry goes out; it has succeeded; the operation has ended with this verdict of ACTION_DELIVER; its backoff is
+ * left, and nothing is sent. */
+void share_sent(struct share *share, struct destination *it);
+void share_succeeded(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+void share_ended(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
+                 const struct verdict *verdict, int64_t now_ns);
+void share_withdraw(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+
+/* Before a first attempt, with RETRY_BREAKER=reject: true if it is not to be made; *opening: what opened the circuit.
+ * False also for the probe, which the circuit is waiting for from now on. */
+bool share_refused(struct destination *it, const struct config *config, int64_t now_ns, struct evidence *opening);
+
+/* Any attempt got through, be it a first one (share NULL). */
+void share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
 
 /* ---- remembered addresses --------------------------------------------------------------------- */
 

@@ -1,10 +1,15 @@
 /* connect(2). A blocking stream socket connects again here, on the same descriptor; what is non-blocking
  * is handed over to the pending connects. */
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "hooks/connect.h"
 #include "hooks/pending.h"
@@ -17,8 +22,9 @@
 /* One connect() call of the program that has failed at least once. */
 struct call {
 	int socket;
-	const struct sockaddr *address;
+	const struct sockaddr *address; /* the program's, or the fallback's below */
 	socklen_t length;
+	struct sockaddr_storage fallback;
 	struct stat identity; /* the socket behind the descriptor when the program called */
 	struct timeval send_timeout;
 	int64_t send_timeout_ns; /* 0 = none */
@@ -36,6 +42,52 @@ static bool inspect(struct call *call)
 		call->send_timeout_ns = timeval_ns(call->send_timeout);
 	return fstat(call->socket, &call->identity) == 0;
 }
+
+/* ---- the fallback's address ---- */
+
+static socklen_t set_v4(struct sockaddr_storage *storage, const uint8_t address[16], uint16_t port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	memcpy(&in.sin_addr, address + 12, sizeof in.sin_addr);
+	memcpy(storage, &in, sizeof in);
+	return sizeof in;
+}
+
+static socklen_t set_v6(struct sockaddr_storage *storage, const uint8_t address[16], uint16_t port)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	memcpy(&in6.sin6_addr, address, sizeof in6.sin6_addr);
+	memcpy(storage, &in6, sizeof in6);
+	return sizeof in6;
+}
+
+/* The first address of its name in the socket's family. */
+static bool look_up(struct target *to, int family)
+{
+	struct addrinfo *list, hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = family == AF_INET6 ? AI_V4MAPPED : 0};
+	uintptr_t depth = depth_enter();
+	int code = real_getaddrinfo()(to->name, NULL, &hints, &list);
+	depth_leave(depth);
+	if (code != 0)
+		return false;
+	struct target found;
+	to->has_address = addresses_describe(list->ai_addr, list->ai_addrlen, &found);
+	memcpy(to->address, found.address, sizeof to->address);
+	freeaddrinfo(list);
+	return to->has_address;
+}
+
+bool connect_fallback(struct op *op, struct sockaddr_storage *address, socklen_t *length)
+{
+	struct target to;
+	if (!op_fallback(op, &to) || (!to.has_address && !look_up(&to, op->family)))
+		return false;
+	op->fell_back = true;
+	*length = op->family == AF_INET ? set_v4(address, to.address, to.port) : set_v6(address, to.address, to.port);
+	return true;
+}
+
+/* ---- one call ---- */
 
 /* Another thread may have closed the descriptor during the backoff, and the number may be somebody
  * else's socket by now. */
@@ -71,6 +123,14 @@ static int connect_again(struct call *call)
 	return error;
 }
 
+static bool fall_back(struct call *call, struct op *op)
+{
+	if (!connect_fallback(op, &call->fallback, &call->length))
+		return false;
+	call->address = (const struct sockaddr *)&call->fallback;
+	return true;
+}
+
 /* Backs off and connects again until there is an outcome: 0, or the true last errno. */
 static int retry(struct call *call, struct op *op, struct failure *failure)
 {
@@ -78,15 +138,18 @@ static int retry(struct call *call, struct op *op, struct failure *failure)
 		struct verdict verdict = op_failed(op, failure, NULL);
 		if (verdict.action == ACTION_DELIVER)
 			return failure->code;
-		if (sleep_until(verdict.at_ns) == SLEEP_INTERRUPTED) {
-			op_given_up(op, &verdict, REASON_SIGNAL, NULL);
-			return failure->code;
+		switch (op_wait(op, &verdict)) {
+		case AWAITED_GO: break;
+		case AWAITED_OVER: return failure->code;
+		case AWAITED_SIGNAL: op_given_up(op, &verdict, REASON_SIGNAL, NULL); return failure->code;
 		}
 		if (!still_same_socket(call)) {
 			op_given_up(op, &verdict, REASON_UNSAFE, NULL);
 			return failure->code;
 		}
 		op_next_attempt(op);
+		if (verdict.event == EVENT_FALLBACK && !fall_back(call, op))
+			return failure->code;
 		failure->code = connect_again(call);
 		if (failure->code == 0) {
 			op_succeeded(op);
@@ -132,6 +195,8 @@ static int recover(struct call *call, int error)
 	hold_end(&hold);
 	if (!ours)
 		return error;
+	op.family = call->address->sa_family;
+	op.may_look_up = true;
 	error = retry(call, &op, &failure);
 	addresses_round_over(&target);
 	return error;
@@ -163,6 +228,20 @@ static __attribute__((noinline)) int shim_connect(int socket, const struct socka
 	return error == 0 ? 0 : -1;
 }
 
+static inline __attribute__((always_inline)) int connect_once(int socket, const struct sockaddr *address, socklen_t length,
+                                                              uint64_t start, int errno_before)
+{
+	int result = real_connect()(socket, address, length);
+	if (__builtin_expect(result == 0, 1))
+		return result;
+	if (errno == EINPROGRESS) {
+		pending_remember(socket, address, length, start);
+		errno = EINPROGRESS;
+		return result;
+	}
+	return shim_connect(socket, address, length, start, errno_before);
+}
+
 /* The socket has a connect under way. */
 static __attribute__((noinline)) int shim_connect_again(struct pending *entry, int socket, const struct sockaddr *address,
                                                         socklen_t length, uint64_t start, int errno_before)
@@ -182,6 +261,71 @@ static __attribute__((noinline)) int shim_connect_again(struct pending *entry, i
 	return -1;
 }
 
+/* ---- first attempts that are not to be made, or worth telling ---- */
+
+/* The kernel has not seen the address yet: it may be any pointer. */
+static bool copy_address(const struct sockaddr *address, socklen_t length, struct sockaddr_storage *copy)
+{
+	struct iovec to = {.iov_base = copy, .iov_len = length};
+	struct iovec from = {.iov_base = (void *)(uintptr_t)address, .iov_len = length};
+	memset(copy, 0, sizeof *copy);
+	return length <= sizeof *copy && process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)length;
+}
+
+/* RETRY_BREAKER=reject. True: the call fails with *error. It may go to `fallback` instead, then *address is that. */
+static bool rejected(int socket, const struct sockaddr **address, socklen_t *length, struct sockaddr_storage *fallback, int *error)
+{
+	struct op op;
+	struct target target;
+	struct sockaddr_storage copy;
+	struct failure none = {.source = SOURCE_CONNECT};
+	enum blocking blocking;
+	const struct config *config = engine_config(FAMILY_CONNECT);
+	if (config == NULL || !socket_is_stream(socket) || !copy_address(*address, *length, &copy) ||
+	    !connect_takes(config, socket, (const struct sockaddr *)&copy, *length, &target, &none) ||
+	    (blocking = socket_blocking(socket)) == BLOCKING_UNKNOWN || (blocking == NON_BLOCKING && !config->nonblock) ||
+	    !op_begin(&op, config, "connect", &target, clock_now_ns(), 0))
+		return false;
+	op.family = copy.ss_family;
+	op.may_look_up = blocking == BLOCKING;
+	switch (op_rejected(&op, SOURCE_CONNECT, error)) {
+	case NOT_REJECTED: return false;
+	case REJECTED: return true;
+	case REJECTED_FALLBACK: break;
+	}
+	if (!connect_fallback(&op, fallback, length))
+		return true;
+	*address = (const struct sockaddr *)fallback;
+	return false;
+}
+
+static void note_success(int socket, const struct sockaddr *address, socklen_t length)
+{
+	struct target target;
+	const struct config *config = engine_config(FAMILY_CONNECT);
+	if (config != NULL && socket_is_stream(socket) && addresses_describe(address, length, &target))
+		engine_succeeded(config, &target);
+}
+
+static __attribute__((noinline)) int shim_connect_attended(int socket, const struct sockaddr *address, socklen_t length,
+                                                           uint64_t start, int errno_before)
+{
+	int error = 0;
+	struct sockaddr_storage fallback;
+	bool outermost = !depth_nested() && !sleep_interrupted_here();
+	if (outermost && (attention() & ATTENTION_REJECT) != 0 && rejected(socket, &address, &length, &fallback, &error)) {
+		errno = error;
+		return -1;
+	}
+	errno = errno_before;
+	int result = connect_once(socket, address, length, start, errno_before);
+	if (result == 0 && outermost && (attention() & ATTENTION_TROUBLE) != 0) {
+		note_success(socket, address, length);
+		errno = errno_before;
+	}
+	return result;
+}
+
 /* ---- tier 3: exported ------------------------------------------------------------------------- */
 
 __attribute__((visibility("default"))) int connect(int socket, const struct sockaddr *address, socklen_t length)
@@ -191,13 +335,7 @@ __attribute__((visibility("default"))) int connect(int socket, const struct sock
 	struct pending *entry;
 	if (pending_any() && (entry = pending_met(socket)) != NULL)
 		return shim_connect_again(entry, socket, address, length, start, errno_before);
-	int result = real_connect()(socket, address, length);
-	if (__builtin_expect(result == 0, 1))
-		return result;
-	if (errno == EINPROGRESS) {
-		pending_remember(socket, address, length, start);
-		errno = EINPROGRESS;
-		return result;
-	}
-	return shim_connect(socket, address, length, start, errno_before);
+	if (attention())
+		return shim_connect_attended(socket, address, length, start, errno_before);
+	return connect_once(socket, address, length, start, errno_before);
 }

@@ -110,6 +110,7 @@ static CURL *shim_duphandle(enum flavour flavour, const void *caller, CURL *hand
 	 * ours: the copy starts with the program's own. */
 	if (easy->wrapped) {
 		struct easy plain = {.real = real, .options = easy->options, .wrapped = true, .resume = easy->resume};
+		plain.fallback.going = easy->fallback.going;
 		unwrap(&plain, copy);
 		if (easy->adjusted)
 			transfer_restore_options(&plain, copy);

@@ -11,6 +11,7 @@
  *   curl_journal.c   what is held back
  *   curl_facts.c     what libcurl knows, in the engine's terms
  *   curl_resume.c    a broken download that goes on
+ *   curl_fallback.c  another address, where attempts at the first are used up
  *   curl_upload.c    the request's body, and whether it can be produced again
  *   curl_judge.c     what an attempt comes to
  *   curl_transfer.c  one operation: its attempts, whoever drives them
@@ -76,6 +77,8 @@ struct easy_options {
 	void *open_socket_data;
 	curl_prereq_callback prereq;
 	void *prereq_data;
+	struct curl_slist *connect_to;
+	bool proxied; /* CURLOPT_PROXY */
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
 };
 
@@ -153,6 +156,14 @@ struct resume {
 	struct curl_slist headers; /* before the program's own */
 };
 
+/* ---- falling back ---------------------------------------------------------------------------------- */
+
+struct fallback {
+	bool going; /* CURLOPT_CONNECT_TO is ours just now */
+	struct curl_slist list; /* before the program's own */
+	char text[2 * TARGET_TEXT_MAX + 2];
+};
+
 /* ---- one handle ------------------------------------------------------------------------------------ */
 
 struct link {
@@ -176,6 +187,7 @@ struct easy {
 	unsigned alone_at; /* the multi's count of adds when it came, if it was alone; 0 = it was not */
 	struct link link;
 	CURLMsg message; /* in a backoff its result alone */
+	int64_t look_ns; /* in a backoff: when it is looked at again */
 
 	/* The operation. `active`: libcurl is at work on an attempt of ours. */
 	bool active;
@@ -202,6 +214,8 @@ struct easy {
 	short interim_status[INTERIM_MOST];
 	struct response response;
 	struct resume resume;
+	struct fallback fallback;
+	bool rejected; /* a multi's: never handed to libcurl, since the circuit is open */
 };
 
 /* curl_easy.c */
@@ -274,6 +288,10 @@ enum rest resume_judge_body(struct easy *easy, size_t length); /* of what comes 
 int resume_on_progress(void *easy, curl_off_t down, curl_off_t got, curl_off_t up, curl_off_t sent);
 bool resume_info(const struct easy *easy, CURLINFO info, void *value); /* false: libcurl knows best */
 
+/* curl_fallback.c */
+void fallback_ask(struct easy *easy, CURL *handle);
+void fallback_restore(struct easy *easy, CURL *handle);
+
 /* curl_upload.c */
 void upload_begin(struct easy *easy);
 bool upload_rewind(void *easy); /* false: the body cannot be produced again */
@@ -288,12 +306,17 @@ bool judge_drops_response(struct easy *easy);
 bool judge_wants_retry(struct easy *easy, CURLcode *code);
 /* Tells what ended well, or what is nobody's to retry, unless it has been told. */
 void judge_outcome(struct easy *easy, CURLcode code);
+/* Before the first attempt: true if it is not to be made (RETRY_BREAKER=reject), with the transfer's outcome. */
+bool judge_rejects(struct easy *easy, CURLcode *code);
+/* A first attempt has got through to its host. */
+void judge_first_success(struct easy *easy);
 struct verdict judge_code(struct easy *easy, CURLcode code);
 
 /* curl_transfer.c. The order of calls: begin; then start_attempt and end_attempt, and while that says
  * true, after the backoff, next_attempt or one of the stop functions. *code is the attempt's outcome, and in
  * the end the program's. */
 void transfer_begin(struct easy *easy, CURL *handle, const struct config *config, const char *hook);
+void transfer_leave(struct easy *easy, CURL *handle); /* without an attempt */
 void transfer_start_attempt(struct easy *easy, CURL *handle);
 /* True: another attempt is due at easy->verdict.at_ns. False: the operation is over. */
 bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code);

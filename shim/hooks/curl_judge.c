@@ -1,7 +1,17 @@
 /* What an attempt comes to: the failure in the engine's terms, and what the engine says of it. */
 #include "hooks/curl_handle.h"
 
+#include <string.h>
+
 #include "retryshim/runtime.h"
+
+/* What processes share of a host they share by its name, whatever address each of them had last: the address was
+ * for the host patterns. */
+static void forget_address(struct target *target)
+{
+	if (target->name[0] != '\0')
+		target->has_address = false;
+}
 
 static bool begin(struct easy *easy)
 {
@@ -11,9 +21,11 @@ static bool begin(struct easy *easy)
 		return true;
 	}
 	facts_target(easy, &target);
+	target.by_proxy = easy->options.proxied;
 	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
+	forget_address(&easy->op.target);
 	easy->op.rewind = upload_rewind;
 	easy->op.rewind_context = easy;
 	return easy->begun;
@@ -177,4 +189,33 @@ void judge_outcome(struct easy *easy, CURLcode code)
 		else
 			judge_code(easy, code);
 	}
+}
+
+void judge_first_success(struct easy *easy)
+{
+	struct target target;
+	facts_target(easy, &target);
+	target.by_proxy = easy->options.proxied;
+	forget_address(&target);
+	engine_succeeded(easy->config, &target);
+}
+
+static void set_error_text(struct easy *easy, CURLcode code)
+{
+	if (easy->options.error_buffer != NULL)
+		strcpy(easy->options.error_buffer, easy->real->easy_strerror(code));
+}
+
+bool judge_rejects(struct easy *easy, CURLcode *code)
+{
+	int its_code = CURLE_OK;
+	if (!begin(easy))
+		return false;
+	enum rejection rejection = op_rejected(&easy->op, SOURCE_CURL, &its_code);
+	*code = (CURLcode)its_code;
+	easy->begun = rejection == REJECTED_FALLBACK; /* else an operation begins with its first failure */
+	easy->verdict = (struct verdict){.event = rejection == REJECTED_FALLBACK ? EVENT_FALLBACK : EVENT_NONE};
+	if (rejection == REJECTED)
+		set_error_text(easy, *code);
+	return rejection == REJECTED;
 }

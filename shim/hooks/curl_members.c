@@ -51,7 +51,7 @@ void members_init(struct multi *multi)
 /* A paused transfer's next attempt waits, but not beyond the operation's end. */
 static int64_t due_of(const struct easy *easy)
 {
-	return easy->paused == 0 ? easy->verdict.at_ns : easy->op.progress.deadline_ns;
+	return easy->paused == 0 ? easy->look_ns : easy->op.progress.deadline_ns;
 }
 
 static void note_waiting(struct multi *multi, const struct easy *easy)
@@ -110,14 +110,32 @@ static void restart(struct easy *easy)
 	finish(easy, code);
 }
 
+/* The instant that was set has come: to start, to learn that another's failure was the end, or to look again. */
+static void attend_due(struct easy *easy)
+{
+	int64_t again_ns;
+	CURLcode code = easy->message.data.result;
+	switch (op_due(&easy->op, &easy->verdict, &again_ns)) {
+	case DUE_GO: restart(easy); break;
+	case DUE_LATER: easy->look_ns = op_glance_ns(&easy->op, again_ns); break;
+	case DUE_OVER:
+		transfer_end_backoff(easy, handle_of(easy), &code, REASON_NONE);
+		finish(easy, code);
+		break;
+	}
+}
+
 static void attend(struct easy *easy, int64_t now_ns)
 {
 	CURLcode code = easy->message.data.result;
-	if (transfer_progress_aborts(easy)) {
+	if (easy->rejected) {
+		transfer_leave(easy, handle_of(easy));
+		finish(easy, code);
+	} else if (transfer_progress_aborts(easy)) {
 		transfer_abort(easy, handle_of(easy), &code);
 		finish(easy, code);
 	} else if (due_of(easy) <= now_ns && easy->paused == 0) {
-		restart(easy);
+		attend_due(easy);
 	} else if (due_of(easy) <= now_ns) {
 		transfer_end_backoff(easy, handle_of(easy), &code, REASON_DEADLINE);
 		finish(easy, code);
@@ -169,6 +187,7 @@ static void settle(struct multi *multi, CURL *handle, CURLcode code)
 		return;
 	}
 	move(easy, MEMBER_WAITING);
+	easy->look_ns = op_glance_ns(&easy->op, easy->verdict.at_ns);
 	note_waiting(multi, easy);
 }
 
@@ -209,6 +228,20 @@ CURLMsg *members_message(struct multi *multi, int *left)
 
 /* ---- coming and going ----------------------------------------------------------------------------- */
 
+/* libcurl never gets to know it: it ends in the next call in which libcurl works, as soon as may be. */
+static void reject(struct multi *multi, struct easy *easy)
+{
+	easy->multi = multi;
+	easy->rejected = true;
+	easy->alone_at = 0;
+	easy->message.msg = CURLMSG_NONE;
+	multi->adds++;
+	link_member(easy, MEMBER_WAITING);
+	easy->look_ns = clock_now_ns();
+	note_waiting(multi, easy);
+	timer_tell(multi);
+}
+
 CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 {
 	struct easy *easy = find_or_add(multi, handle);
@@ -225,6 +258,10 @@ CURLMcode member_add(struct multi *multi, CURL *handle, bool ours)
 		easy->resume.going = false; /* what was told of an earlier transfer is over */
 	if (ours) {
 		transfer_begin(easy, handle, multi->config, "curl_multi");
+		if ((attention() & ATTENTION_REJECT) != 0 && judge_rejects(easy, &easy->message.data.result)) {
+			reject(multi, easy);
+			return CURLM_OK;
+		}
 		transfer_start_attempt(easy, handle);
 	}
 	CURLMcode code = multi->real->multi_add_handle(multi_handle(multi), handle);
@@ -246,6 +283,8 @@ bool member_is_alone(const struct easy *easy) { return easy->alone_at != 0 && ea
 void member_forget(struct easy *easy)
 {
 	struct multi *multi = easy->multi;
+	if (easy->backing_off)
+		op_dropped(&easy->op);
 	unlink_member(easy);
 	if (easy->member == MEMBER_OTHER && easy->message.msg != CURLMSG_DONE)
 		multi->running = -1;

@@ -80,6 +80,7 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 	case CURLOPT_OPENSOCKETDATA: return true;
 	case CURLOPT_XFERINFOFUNCTION:
 	case CURLOPT_XFERINFODATA: return resume_holds_progress(easy);
+	case CURLOPT_CONNECT_TO: return easy->fallback.going;
 	case CURLOPT_HTTPHEADER: return resume_holds_headers(easy);
 	default: return false;
 	}
@@ -97,6 +98,8 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_SEEKDATA: options->seek_data = value->pointer; break;
 	case CURLOPT_IOCTLDATA: options->ioctl_data = value->pointer; break;
 	case CURLOPT_XFERINFODATA: options->progress_data = value->pointer; break; /* = PROGRESSDATA */
+	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; break;
+	case CURLOPT_PROXY: options->proxied = value->pointer != NULL && *(const char *)value->pointer != '\0'; break;
 	case CURLOPT_RANGE: options->range = value->pointer; break;
 	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
 	case CURLOPT_ACCEPT_ENCODING: mark(&options->raw, BIT_3, value->pointer != NULL); break;

@@ -44,6 +44,8 @@ static void adjust_options(struct easy *easy, CURL *handle)
 	}
 	if (easy->resume.going)
 		resume_ask(easy, handle);
+	if (easy->verdict.event == EVENT_FALLBACK || easy->op.fell_back)
+		fallback_ask(easy, handle);
 }
 
 void transfer_restore_options(struct easy *easy, CURL *handle)
@@ -52,6 +54,7 @@ void transfer_restore_options(struct easy *easy, CURL *handle)
 	easy->real->easy_setopt(handle, CURLOPT_FRESH_CONNECT, (long)easy->options.fresh_connect);
 	if (easy->resume.going)
 		resume_restore(easy, handle);
+	fallback_restore(easy, handle);
 	easy->adjusted = false;
 }
 
@@ -83,7 +86,7 @@ void transfer_begin(struct easy *easy, CURL *handle, const struct config *config
 	easy->config = config;
 	easy->hook = hook;
 	easy->start = clock_mark();
-	easy->begun = easy->backing_off = false;
+	easy->begun = easy->backing_off = easy->rejected = false;
 	easy->paused = 0;
 	easy->interim_count = easy->tunnels_delivered = 0;
 	upload_begin(easy);
@@ -107,6 +110,8 @@ static void finish(struct easy *easy, CURL *handle)
 		unwrap(easy, handle);
 }
 
+void transfer_leave(struct easy *easy, CURL *handle) { finish(easy, handle); }
+
 /* Nearly every transfer: nothing has failed, and nothing is held. */
 static bool ended_well(const struct easy *easy, CURLcode code)
 {
@@ -119,6 +124,8 @@ bool transfer_end_attempt(struct easy *easy, CURL *handle, CURLcode *code)
 {
 	easy->active = false;
 	if (ended_well(easy, *code)) {
+		if (attention())
+			judge_first_success(easy);
 		finish(easy, handle);
 		return false;
 	}
@@ -148,6 +155,8 @@ bool transfer_stop(struct easy *easy, CURL *handle, CURLcode *code, enum reason 
 		return false;
 	if (reason != REASON_NONE)
 		op_given_up(&easy->op, &easy->verdict, reason, dropped ? NULL : easy->real->easy_strerror(*code));
+	else
+		op_dropped(&easy->op);
 	if (easy->resume.going)
 		*code = resume_give_up(easy);
 	*code = deliver(easy, *code);
@@ -166,6 +175,7 @@ void transfer_end_backoff(struct easy *easy, CURL *handle, CURLcode *code, enum 
 void transfer_abort(struct easy *easy, CURL *handle, CURLcode *code)
 {
 	deliver_drop(easy);
+	op_dropped(&easy->op);
 	*code = CURLE_ABORTED_BY_CALLBACK;
 	judge_code(easy, *code);
 	finish(easy, handle);

@@ -35,9 +35,10 @@ static int retry(const struct lookup *lookup, struct op *op, int code, int *erro
 		struct verdict verdict = op_failed(op, &failure, NULL);
 		if (verdict.action == ACTION_DELIVER)
 			return code;
-		if (sleep_until(verdict.at_ns) == SLEEP_INTERRUPTED) {
-			op_given_up(op, &verdict, REASON_SIGNAL, NULL);
-			return code;
+		switch (op_wait(op, &verdict)) {
+		case AWAITED_GO: break;
+		case AWAITED_OVER: return code;
+		case AWAITED_SIGNAL: op_given_up(op, &verdict, REASON_SIGNAL, NULL); return code;
 		}
 		op_next_attempt(op);
 		code = look_up(lookup);
@@ -66,10 +67,40 @@ static int recover(const struct lookup *lookup, int code, const void *caller)
 	return code;
 }
 
+/* RETRY_BREAKER=reject, and the name service has been out of reach for this name. */
+static bool rejected(const struct lookup *lookup, const void *caller, int *code)
+{
+	struct op op;
+	struct target target = {0};
+	const struct config *config = engine_config(FAMILY_RESOLVE);
+	if (config == NULL || curl_real_is_caller(caller) || depth_nested() || sleep_interrupted_here())
+		return false;
+	target_set_lookup(&target, lookup->node, lookup->service);
+	return op_begin(&op, config, "getaddrinfo", &target, clock_now_ns(), 0) &&
+	       op_rejected(&op, SOURCE_RESOLVE, code) == REJECTED;
+}
+
+static void note_success(const struct lookup *lookup)
+{
+	int error = errno;
+	struct target target = {0};
+	const struct config *config = engine_config(FAMILY_RESOLVE);
+	target_set_lookup(&target, lookup->node, lookup->service);
+	if (config != NULL)
+		engine_succeeded(config, &target);
+	errno = error;
+}
+
 static int shim_getaddrinfo(const struct lookup *lookup, const void *caller)
 {
 	int errno_before = errno;
-	int code = look_up(lookup);
+	int code;
+	if ((attention() & ATTENTION_REJECT) != 0 && rejected(lookup, caller, &code))
+		return code;
+	errno = errno_before;
+	code = look_up(lookup);
+	if (code == 0 && (attention() & ATTENTION_TROUBLE) != 0 && !depth_nested())
+		note_success(lookup);
 	if (code != 0 && !depth_nested() && !sleep_interrupted_here()) {
 		code = recover(lookup, code, caller);
 		if (code == 0)

@@ -96,7 +96,7 @@ struct pending {
 	struct op op;
 	_Atomic(int) searched[PENDING_SEARCHED]; /* epoll sets in which it was looked for in vain, + 1 */
 	struct watch watches[PENDING_WATCHES];
-} __attribute__((aligned(1024))); /* a shift, not a division, from an entry to its number */
+} __attribute__((aligned(2048))); /* a shift, not a division, from an entry to its number */
 
 /* ---- pending.c: the table --------------------------------------------------------------------- */
 
@@ -245,7 +245,7 @@ enum sight pending_event_slow(struct pending *entry, int fd, bool failed);
 
 static inline enum sight pending_event(struct pending *entry, int fd, bool failed)
 {
-	if (__builtin_expect(failed || pending_state(entry) != PENDING_CONNECTING, 0))
+	if (__builtin_expect(failed || pending_state(entry) != PENDING_CONNECTING || attention() != 0, 0))
 		return pending_event_slow(entry, fd, failed);
 	pending_forget(entry);
 	return SHOWN;

@@ -7,6 +7,7 @@
  * failure stays in the kernel, untouched.
  */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "hooks/connect.h"
@@ -27,9 +28,11 @@ bool pending_begin(struct pending *entry, int fd, int error)
 	/* What is not known stands for a failure that is retried. */
 	struct failure failure = {.source = SOURCE_CONNECT, .code = error != 0 ? error : ECONNREFUSED};
 	const struct config *config = engine_config(FAMILY_NONBLOCK);
-	return config != NULL &&
-	       connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) &&
-	       op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0);
+	if (config == NULL || !connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) ||
+	    !op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0))
+		return false;
+	entry->op.family = entry->address.any.sa_family;
+	return true;
 }
 
 struct verdict pending_judge(struct pending *entry, int fd, int error)
@@ -47,6 +50,13 @@ struct verdict pending_judge(struct pending *entry, int fd, int error)
 	return verdict;
 }
 
+/* Until then, or a glance at what others have learned. Settles. */
+static void rest(struct pending *entry, int64_t again_ns)
+{
+	pending_set_due(entry, op_glance_ns(&entry->op, again_ns));
+	pending_settle(entry, PENDING_QUIET);
+}
+
 static void back_off(struct pending *entry, int fd, const struct verdict *verdict)
 {
 	if (entry->error != ECONNREFUSED)
@@ -56,8 +66,7 @@ static void back_off(struct pending *entry, int fd, const struct verdict *verdic
 	entry->owner = getpid();
 	pending_owned_by(entry->owner);
 	pending_mute(entry);
-	pending_set_due(entry, verdict->at_ns);
-	pending_settle(entry, PENDING_QUIET);
+	rest(entry, verdict->at_ns);
 }
 
 void pending_fail(struct pending *entry)
@@ -78,11 +87,21 @@ bool pending_retries(struct pending *entry, int fd, int error, bool resets)
 	return true;
 }
 
+static void note_first_success(const struct pending *entry)
+{
+	struct target target;
+	const struct config *config = engine_config(FAMILY_NONBLOCK);
+	if (config != NULL && addresses_describe(&entry->address.any, entry->length, &target))
+		engine_succeeded(config, &target);
+}
+
 void pending_succeed(struct pending *entry, enum pending_state state)
 {
 	if (state == PENDING_RECONNECTING) {
 		op_succeeded(&entry->op);
 		addresses_round_over(&entry->op.target);
+	} else if (state == PENDING_CONNECTING && (attention() & ATTENTION_TROUBLE) != 0) {
+		note_first_success(entry);
 	}
 	pending_settle(entry, PENDING_FREE);
 }
@@ -173,6 +192,17 @@ static int pin_any(struct pending *entry, int *socket)
 	return pin;
 }
 
+static bool fall_back(struct pending *entry)
+{
+	struct sockaddr_storage to;
+	socklen_t length;
+	if (!connect_fallback(&entry->op, &to, &length) || length > sizeof entry->address)
+		return false;
+	memcpy(&entry->address, &to, length);
+	entry->length = length;
+	return true;
+}
+
 /* Nobody has it any more, as far as we know: closed by the program, or kept as a duplicate that we have not
  * met yet. It is kept for a while, without an instant. */
 static void lose(struct pending *entry)
@@ -186,6 +216,10 @@ static void lose(struct pending *entry)
 static void attempt(struct pending *entry, int pin)
 {
 	op_next_attempt(&entry->op);
+	if (entry->verdict.event == EVENT_FALLBACK && !fall_back(entry)) {
+		pending_fail(entry);
+		return;
+	}
 	int error = connect_to(entry, pin);
 	if (error == 0 || error == EISCONN) {
 		pending_arm(entry);
@@ -200,6 +234,12 @@ static void attempt(struct pending *entry, int pin)
 
 void pending_connect_again(struct pending *entry)
 {
+	int64_t again_ns;
+	switch (op_due(&entry->op, &entry->verdict, &again_ns)) {
+	case DUE_LATER: rest(entry, again_ns); return;
+	case DUE_OVER: pending_fail(entry); return;
+	case DUE_GO: break;
+	}
 	int socket = -1, pin = pin_any(entry, &socket);
 	if (pin < 0 && errno != EMFILE) {
 		lose(entry);

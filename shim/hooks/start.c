@@ -1,4 +1,5 @@
 /* What happens when the object is loaded, and its one exported mark. */
+#include "retryshim/hooks.h"
 #include "retryshim/report.h"
 #include "retryshim/runtime.h"
 #include "retryshim/version.h"
@@ -12,6 +13,8 @@ __attribute__((constructor)) static void start(void)
 {
 	clock_start();
 	settings_capture();
+	if (settings_reject_wanted())
+		atomic_fetch_or_explicit(&engine_attention, ATTENTION_REJECT, memory_order_relaxed);
 	if (settings_diag_wanted())
 		report_start();
 }

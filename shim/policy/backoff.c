@@ -23,6 +23,11 @@ static double decorrelated_ns(const struct config *config, int64_t previous_ns, 
 	return delay < cap ? delay : cap;
 }
 
+int64_t backoff_most_ns(const struct config *config, int next_attempt, int64_t previous_ns)
+{
+	return backoff_ns(config, next_attempt, previous_ns, config->jitter == JITTER_NONE ? 0 : UINT64_MAX);
+}
+
 int64_t backoff_ns(const struct config *config, int next_attempt, int64_t previous_ns, uint64_t random)
 {
 	double cap = (double)config->max_delay_ms * (double)NS_PER_MS;

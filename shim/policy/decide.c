@@ -24,11 +24,37 @@ static struct verdict give_up(struct verdict verdict, enum reason reason)
 	return deliver(verdict, EVENT_GIVEN_UP, reason);
 }
 
-struct verdict decide(const struct config *config, const struct progress *progress,
-                      const struct failure *failure, int64_t now_ns, uint64_t random)
+/* What is left when the destination itself is to be left alone: another address, or the outcome. */
+static struct verdict end(struct verdict verdict, const struct standing *standing, bool rewinds, int64_t now_ns,
+                          enum event event, enum reason reason)
 {
+	if (!standing->has_fallback || !rewinds)
+		return deliver(verdict, event, reason);
+	verdict.action = ACTION_RETRY;
+	verdict.event = EVENT_FALLBACK;
+	verdict.at_ns = now_ns;
+	return verdict;
+}
+
+/* The delay, between a floor for everyone and Retry-After for this operation. */
+static int64_t delay_of(const struct config *config, const struct progress *progress, const struct standing *standing,
+                        uint64_t random)
+{
+	int64_t delay_ns = backoff_ns(config, progress->attempt + 1, progress->previous_delay_ns, random);
+	/* Up to a quarter above, by bits that the backoff has not used. */
+	int64_t floor_ns = standing->floor_ns + standing->floor_ns / 4 * (int64_t)(random & 0x3ff) / 1024;
+	return delay_ns > floor_ns ? delay_ns : floor_ns;
+}
+
+struct verdict decide(const struct config *config, const struct progress *progress, const struct failure *failure,
+                      const struct standing *standing, int64_t now_ns, uint64_t random)
+{
+	static const struct standing nothing;
 	struct verdict verdict = {.class = classify(config, failure)};
+	bool rewinds = !failure->unrewindable;
 	verdict.max_attempts = attempts_allowed(config, progress, &verdict.class);
+	if (standing == NULL)
+		standing = &nothing;
 
 	if (verdict.class.not_a_failure)
 		return deliver(verdict, EVENT_NONE, REASON_NONE);
@@ -39,11 +65,14 @@ struct verdict decide(const struct config *config, const struct progress *progre
 	if ((failure->sent || verdict.class.perhaps_sent) && !failure->repeatable && !failure->refused)
 		return give_up(verdict, REASON_UNSAFE);
 	if (progress->attempt >= verdict.max_attempts)
-		return deliver(verdict, EVENT_EXHAUSTED, REASON_NONE);
+		return end(verdict, standing, rewinds, now_ns, EVENT_EXHAUSTED, REASON_NONE);
 	if (failure->unrewindable)
 		return give_up(verdict, REASON_REWIND);
+	if (standing->circuit_open)
+		return end(verdict, standing, rewinds, now_ns, EVENT_GIVEN_UP, REASON_BREAKER);
 
-	int64_t delay_ns = backoff_ns(config, progress->attempt + 1, progress->previous_delay_ns, random);
+	int64_t delay_ns = delay_of(config, progress, standing, random);
+	verdict.most_ns = backoff_most_ns(config, progress->attempt + 1, progress->previous_delay_ns);
 	if (failure->retry_after_ms > 0) {
 		if (failure->retry_after_ms > config->max_delay_ms ||
 		    failure->retry_after_ms * NS_PER_MS >= progress->deadline_ns - now_ns)
@@ -54,11 +83,15 @@ struct verdict decide(const struct config *config, const struct progress *progre
 	/* An attempt that starts at the deadline has no time left: "past it" includes the instant. */
 	if (progress->deadline_ns != INT64_MAX && delay_ns >= progress->deadline_ns - now_ns)
 		return give_up(verdict, REASON_DEADLINE);
+	if (standing->no_token)
+		return end(verdict, standing, rewinds, now_ns, EVENT_GIVEN_UP, REASON_BUDGET);
 
 	verdict.action = ACTION_RETRY;
 	verdict.event = EVENT_ATTEMPT_FAILED;
 	verdict.delay_ns = delay_ns;
 	verdict.at_ns = now_ns + delay_ns;
+	if (verdict.most_ns < delay_ns)
+		verdict.most_ns = delay_ns;
 	return verdict;
 }
 
@@ -98,6 +131,7 @@ const char *event_name(enum event event)
 	case EVENT_EXHAUSTED: return "exhausted";
 	case EVENT_GIVEN_UP: return "given_up";
 	case EVENT_NOT_RETRYABLE: return "not_retryable";
+	case EVENT_FALLBACK: return "fallback";
 	}
 	return "";
 }

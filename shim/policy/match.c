@@ -169,6 +169,24 @@ bool match_takes_host(const struct config *config, const struct target *target)
 	return config->hosts[0] == '\0' || match_host(config->hosts, target);
 }
 
+bool match_fallback(const struct config *config, const struct target *target, struct target *to)
+{
+	const char *list = config->fallback;
+	while (list != NULL && *list != '\0') {
+		char item[512];
+		char *equals;
+		if (!text_next_item(&list, item, sizeof item) || (equals = strchr(item, '=')) == NULL)
+			continue;
+		*equals = '\0';
+		if (!match_host(item, target))
+			continue;
+		memset(to, 0, sizeof *to);
+		target_set_url(to, equals + 1);
+		return to->port != 0;
+	}
+	return false;
+}
+
 bool match_takes_program(const struct config *config, const char *program)
 {
 	if (match_name(config->skip_programs, program))

@@ -84,6 +84,20 @@ static void text_not_retryable(struct line *line, const struct report_event *eve
 	put_error(line, event);
 }
 
+static void text_fallback(struct line *line, const struct report_event *event)
+{
+	char to[TARGET_TEXT_MAX];
+	target_format(event->fallback, to, sizeof to);
+	line_text(line, "Falling back to ");
+	line_text(line, to);
+	line_text(line, " for ");
+	line_text(line, event->operation);
+	line_text(line, " after attempt ");
+	line_unsigned(line, (uint64_t)event->attempt);
+	line_text(line, ": ");
+	put_error(line, event);
+}
+
 static void put_start(struct line *line)
 {
 	line_text(line, "retryshim[");
@@ -108,8 +122,11 @@ static void put_text(struct line *line, const struct report_event *event, const 
 	case EVENT_EXHAUSTED: text_exhausted(line, event); break;
 	case EVENT_GIVEN_UP: text_given_up(line, event); break;
 	case EVENT_NOT_RETRYABLE: text_not_retryable(line, event); break;
+	case EVENT_FALLBACK: text_fallback(line, event); break;
 	case EVENT_NONE: break;
 	}
+	if (event->shared)
+		line_text(line, " [another's attempt]");
 	if (event->replays > 0) {
 		line_text(line, " [replayed by libcurl: ");
 		line_unsigned(line, (uint64_t)event->replays);
@@ -155,6 +172,13 @@ static void put_json(struct line *line, const struct report_event *event, const 
 	}
 	if (event->replays > 0)
 		line_json_number(line, "replays", (uint64_t)event->replays);
+	if (event->shared)
+		line_json_number(line, "shared", 1);
+	if (event->event == EVENT_FALLBACK) {
+		char to[TARGET_TEXT_MAX];
+		target_format(event->fallback, to, sizeof to);
+		line_json_string(line, "fallback", to);
+	}
 	if (event->event == EVENT_ATTEMPT_FAILED)
 		line_json_number(line, "delay_ms", ((uint64_t)event->delay_ns + 500000) / 1000000);
 	if (event->reason != REASON_NONE)
@@ -180,6 +204,51 @@ void report_event(const struct config *config, const struct report_event *event)
 	errno = error;
 }
 
+/* "retryshim[PID] " or the members that every JSON line starts with. */
+static void begin(struct line *line, const struct config *config, int64_t wall_us, const char *event)
+{
+	if (config->diag_format != DIAG_JSON) {
+		put_start(line);
+		return;
+	}
+	line_json_open(line);
+	json_time(line, wall_us);
+	line_json_number(line, "pid", (uint64_t)getpid());
+	line_json_string(line, "event", event);
+}
+
+void report_unused(const struct config *config, const char *name, const char *value, const char *why, int error,
+                   const char *consequence)
+{
+	if (!config->diag)
+		return;
+	int before = errno;
+	struct line line = {0};
+	int64_t wall_us = wall_now_us();
+	char shown[257] = {0}, symbol[24];
+	memcpy(shown, value, strnlen(value, sizeof shown - 1));
+	errno_symbol(error, symbol, sizeof symbol);
+	begin(&line, config, wall_us, "unused_value");
+	if (config->diag_format == DIAG_JSON) {
+		line_json_string(&line, "variable", name);
+		line_json_string(&line, "value", shown);
+		line_json_string(&line, "reason", why[0] != '\0' ? why : symbol);
+		line_json_close(&line);
+	} else {
+		line_text(&line, name);
+		line_text(&line, "=");
+		line_text(&line, shown);
+		line_text(&line, " is not used (");
+		line_text(&line, why[0] != '\0' ? why : symbol);
+		line_text(&line, "); ");
+		line_text(&line, consequence);
+		line_text(&line, ".");
+	}
+	line_end(&line);
+	sink_write(config, &line, "config", wall_us);
+	errno = before;
+}
+
 void report_bad_value(const struct config *config, const char *name, const char *value, const char *used)
 {
 	if (!config->diag)
@@ -189,17 +258,13 @@ void report_bad_value(const struct config *config, const char *name, const char 
 	int64_t wall_us = wall_now_us();
 	char shown[101] = {0};
 	memcpy(shown, value, strnlen(value, sizeof shown - 1));
+	begin(&line, config, wall_us, "bad_value");
 	if (config->diag_format == DIAG_JSON) {
-		line_json_open(&line);
-		json_time(&line, wall_us);
-		line_json_number(&line, "pid", (uint64_t)getpid());
-		line_json_string(&line, "event", "bad_value");
 		line_json_string(&line, "variable", name);
 		line_json_string(&line, "value", shown);
 		line_json_string(&line, "default", used);
 		line_json_close(&line);
 	} else {
-		put_start(&line);
 		line_text(&line, name);
 		line_text(&line, "=");
 		line_text(&line, shown);

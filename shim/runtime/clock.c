@@ -1,9 +1,12 @@
 /* Time, the one place that sleeps, and when nothing may disturb. */
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "retryshim/runtime.h"
 
@@ -58,6 +61,11 @@ static bool all_handlers_restart(void)
 	return true;
 }
 
+/* glibc 2.32 and later; where it is missing there may be threads. */
+extern char __libc_single_threaded __attribute__((weak));
+
+bool thread_is_alone(void) { return &__libc_single_threaded != NULL && __libc_single_threaded != 0; }
+
 /* The thread's own sleep, if it is in one. */
 static _Thread_local struct {
 	int64_t until_ns; /* 0 = awake */
@@ -70,18 +78,79 @@ static void read_mask(sigset_t *mask)
 	pthread_sigmask(SIG_BLOCK, NULL, mask);
 }
 
-enum slept sleep_until(int64_t at_ns)
+static struct timespec timespec_of(int64_t at_ns)
 {
-	struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
-	int error;
+	return (struct timespec){.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
+}
+
+static void fall_asleep(int64_t until_ns)
+{
 	read_mask(&nap.mask);
-	nap.until_ns = at_ns;
+	nap.until_ns = until_ns;
+}
+
+static int sleep_plainly(int64_t at_ns)
+{
+	struct timespec at = timespec_of(at_ns);
+	int error;
 	do
 		error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 	while (error == EINTR && all_handlers_restart());
+	return error;
+}
+
+static enum slept wake_up(int error)
+{
 	nap.until_ns = 0;
 	/* A sleep that a sandbox denies must not turn into a storm of attempts. */
 	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
+}
+
+enum slept sleep_until(int64_t at_ns)
+{
+	fall_asleep(at_ns);
+	return wake_up(sleep_plainly(at_ns));
+}
+
+/* In the C library itself since glibc 2.34; before, in the one of the threads that it is for. */
+extern void pthread_testcancel(void) __attribute__((weak));
+
+/* A futex is no cancellation point, and to make it one a handler would have to find the thread's cancellation
+ * asynchronous. So where somebody could cancel, it is asked now and then. */
+static int64_t nap_end(int64_t at_ns)
+{
+	const int64_t slice_ns = 100 * NS_PER_MS;
+	int64_t slice_end_ns = clock_now_ns() + slice_ns;
+	return thread_is_alone() || at_ns < slice_end_ns ? at_ns : slice_end_ns;
+}
+
+static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom)
+{
+	for (;;) {
+		int64_t end_ns = nap_end(at_ns);
+		struct timespec end = timespec_of(end_ns);
+		int error = syscall(SYS_futex, news, FUTEX_WAIT_BITSET, seen, &end, NULL, whom) == 0 ? 0 : errno;
+		if (pthread_testcancel != NULL)
+			pthread_testcancel();
+		if (error == ETIMEDOUT && end_ns < at_ns)
+			continue;
+		if (error != EINTR || !all_handlers_restart())
+			return error;
+	}
+}
+
+enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom)
+{
+	const int64_t glance_ns = 100 * NS_PER_MS;
+	fall_asleep(at_ns);
+	int error = wait_for_news(at_ns, news, seen, whom);
+	if (error == ETIMEDOUT || error == EAGAIN)
+		error = 0;
+	if (error != 0 && error != EINTR) { /* denied */
+		int64_t glance = clock_now_ns() + glance_ns;
+		error = sleep_plainly(glance < at_ns ? glance : at_ns);
+	}
+	return wake_up(error);
 }
 
 bool sleep_interrupted_here(void)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -92,6 +93,12 @@ bool settings_diag_wanted(void)
 {
 	const char *value = captured_value(NULL, "RETRY_DIAG");
 	return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+}
+
+bool settings_reject_wanted(void)
+{
+	const char *value = captured_value(NULL, "RETRY_BREAKER");
+	return value != NULL && strcasecmp(value, "reject") == 0;
 }
 
 /* Another thread is at work on what we need: parsing takes microseconds, so the bound is met only

@@ -25,11 +25,6 @@ uint64_t socket_inode(int socket)
 	return statx(socket, "", AT_EMPTY_PATH, STATX_INO, &status) == 0 ? status.stx_ino : 0;
 }
 
-/* glibc 2.32 and later; where it is missing there may be threads. */
-extern char __libc_single_threaded __attribute__((weak));
-
-static bool is_alone(void) { return &__libc_single_threaded != NULL && __libc_single_threaded != 0; }
-
 int socket_pin(int socket, uint64_t cookie)
 {
 	/* Asked first: closing a duplicate of somebody's file would release its record locks (fcntl(2)). */
@@ -37,7 +32,7 @@ int socket_pin(int socket, uint64_t cookie)
 		errno = EBADF;
 		return -1;
 	}
-	if (is_alone())
+	if (thread_is_alone())
 		return socket;
 	/* Not the lowest free number: another thread's next open should get what it would get without us. */
 	int pin = fcntl(socket, F_DUPFD_CLOEXEC, 128);

@@ -48,7 +48,7 @@ static void order_of_the_questions(void **state)
 		                          .delivered = rows[i].delivered, .repeatable = !rows[i].unsafe,
 		                          .unrewindable = rows[i].unrewindable, .retry_after_ms = rows[i].retry_after_ms};
 		struct progress progress = {.attempt = rows[i].last ? 3 : 1, .deadline_ns = start_ns + MS(rows[i].left_ms)};
-		struct verdict verdict = decide(&config, &progress, &failure, start_ns, UINT64_MAX);
+		struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, UINT64_MAX);
 		check_verdict(rows[i].row, &verdict, rows[i].event, rows[i].reason);
 	}
 }
@@ -62,7 +62,7 @@ static void unsafe_needs_both(void **state)
 	for (int bits = 0; bits < 4; bits++) {
 		struct failure failure = {.source = SOURCE_CURL, .code = CURLE_OPERATION_TIMEDOUT, .retry_after_ms = -1,
 		                          .sent = (bits & 1) != 0, .repeatable = (bits & 2) != 0};
-		struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+		struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 		char row[48];
 		snprintf(row, sizeof row, "sent %d repeatable %d", bits & 1, bits >> 1);
 		check_verdict(row, &verdict, bits == 1 ? "given_up" : "attempt_failed", bits == 1 ? "unsafe" : "");
@@ -92,7 +92,7 @@ static void refused_and_resumable(void **state)
 		struct failure failure = {.source = SOURCE_CURL, .code = CURLE_RECV_ERROR, .retry_after_ms = -1, .sent = true,
 		                          .repeatable = rows[i].repeatable, .refused = rows[i].refused,
 		                          .delivered = rows[i].delivered, .resumable = rows[i].resumable};
-		struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+		struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 		check_verdict(rows[i].row, &verdict, rows[i].event, rows[i].reason);
 	}
 }
@@ -108,10 +108,10 @@ static void some_codes_mean_sent(void **state)
 	struct progress progress = {.attempt = 1, .deadline_ns = NONE};
 	for (size_t i = 0; i < COUNT(codes); i++) {
 		struct failure failure = {.source = SOURCE_CURL, .code = codes[i], .retry_after_ms = -1};
-		struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+		struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 		check_verdict(verdict.class.symbol, &verdict, "given_up", "unsafe");
 		failure.reply_code = 451;
-		verdict = decide(&config, &progress, &failure, start_ns, 0);
+		verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 		check_verdict("451", &verdict, "attempt_failed", "");
 	}
 }
@@ -123,7 +123,7 @@ static void a_response_means_sent(void **state)
 	struct config config = config_default();
 	struct progress progress = {.attempt = 1, .deadline_ns = NONE};
 	struct failure failure = {.source = SOURCE_HTTP, .code = 503, .retry_after_ms = -1};
-	struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+	struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 	check_verdict("503", &verdict, "given_up", "unsafe");
 }
 
@@ -142,7 +142,7 @@ static void deadline_to_the_nanosecond(void **state)
 	struct config config = config_with("RETRY_JITTER", "none");
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct progress progress = {.attempt = 1, .deadline_ns = start_ns + rows[i].left_ns};
-		struct verdict verdict = decide(&config, &progress, &refused, start_ns, 0);
+		struct verdict verdict = decide(&config, &progress, &refused, NULL, start_ns, 0);
 		check_verdict(rows[i].row, &verdict, rows[i].retry ? "attempt_failed" : "given_up",
 		              rows[i].retry ? "" : "deadline");
 		CHECK_INT(rows[i].row, verdict.delay_ns, rows[i].retry ? MS(1000) : 0);
@@ -150,10 +150,10 @@ static void deadline_to_the_nanosecond(void **state)
 	}
 	struct config at_once = config_with("RETRY_BASE_DELAY_MS", "0");
 	struct progress now = {.attempt = 1, .deadline_ns = start_ns};
-	struct verdict verdict = decide(&at_once, &now, &refused, start_ns, 0);
+	struct verdict verdict = decide(&at_once, &now, &refused, NULL, start_ns, 0);
 	check_verdict("no delay, no time", &verdict, "given_up", "deadline");
 	now.deadline_ns++;
-	verdict = decide(&at_once, &now, &refused, start_ns, 0);
+	verdict = decide(&at_once, &now, &refused, NULL, start_ns, 0);
 	check_verdict("no delay, 1 ns", &verdict, "attempt_failed", "");
 }
 
@@ -187,7 +187,7 @@ static void retry_after_is_a_floor(void **state)
 		failure.retry_after_ms = rows[i].retry_after_ms;
 		int64_t deadline = rows[i].left_ns == NONE ? NONE : start_ns + rows[i].left_ns;
 		struct progress progress = {.attempt = 1, .deadline_ns = deadline};
-		struct verdict verdict = decide(&config, &progress, &failure, start_ns, 0);
+		struct verdict verdict = decide(&config, &progress, &failure, NULL, start_ns, 0);
 		bool retried = rows[i].reason[0] == '\0';
 		check_verdict(rows[i].row, &verdict, retried ? "attempt_failed" : "given_up", rows[i].reason);
 		CHECK_INT(rows[i].row, verdict.delay_ns, MS(rows[i].delay_ms));
@@ -221,7 +221,7 @@ static void attempts_allowed(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct config config = config_with("RETRY_MAX_ATTEMPTS", rows[i].max_attempts);
 		struct progress progress = {.attempt = rows[i].attempt, .deadline_ns = NONE, .capped_retries = rows[i].capped_retries};
-		struct verdict verdict = decide(&config, &progress, &rows[i].failure, start_ns, 7);
+		struct verdict verdict = decide(&config, &progress, &rows[i].failure, NULL, start_ns, 7);
 		check_verdict(rows[i].row, &verdict, rows[i].event, "");
 		CHECK_INT(rows[i].row, verdict.max_attempts, rows[i].max);
 	}
@@ -237,7 +237,7 @@ static int simulate(const struct config *config, const struct failure *failure, 
 	do {
 		instants[progress.attempt++] = (now - start_ns) / NS_PER_MS;
 		now += MS(attempt_ms);
-		*last = decide(config, &progress, failure, now, UINT64_MAX);
+		*last = decide(config, &progress, failure, NULL, now, UINT64_MAX);
 		progress.previous_delay_ns = last->delay_ns;
 		CHECK_INT("instant", last->at_ns, last->action == ACTION_RETRY ? now + last->delay_ns : 0);
 		now = last->at_ns;

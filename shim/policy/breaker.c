@@ -1,0 +1,64 @@
+/* The circuit of a destination. */
+#include "retryshim/host.h"
+
+enum { STATE_BITS = 2, FAILURES_BITS = 20, SINCE_SHIFT = STATE_BITS + FAILURES_BITS };
+#define FAILURES_MOST ((1 << FAILURES_BITS) - 1)
+
+static uint64_t pack(enum circuit state, int failures, int64_t since_ms)
+{
+	return (uint64_t)since_ms << SINCE_SHIFT | (uint64_t)failures << STATE_BITS | (uint64_t)state;
+}
+
+enum circuit circuit_state(uint64_t word)
+{
+	unsigned state = word & ((1U << STATE_BITS) - 1);
+	return state <= CIRCUIT_HALF_OPEN ? (enum circuit)state : CIRCUIT_CLOSED;
+}
+
+int circuit_failures(uint64_t word) { return (int)(word >> STATE_BITS) & FAILURES_MOST; }
+
+int64_t circuit_since_ms(uint64_t word) { return (int64_t)(word >> SINCE_SHIFT); }
+
+/* Open, and its time is not over; or half open, and its probe may be alive. An instant that is still to come is
+ * no state of ours. */
+static bool is_shut(const struct config *config, uint64_t word, int64_t now_ms)
+{
+	int64_t for_ms = now_ms - circuit_since_ms(word);
+	return circuit_state(word) != CIRCUIT_CLOSED && for_ms >= 0 && for_ms < config->breaker_open_ms;
+}
+
+bool circuit_refuses(const struct config *config, uint64_t word, int64_t now_ms)
+{
+	return config->breaker != BREAKER_OFF && is_shut(config, word, now_ms);
+}
+
+bool circuit_probe(const struct config *config, uint64_t *word, int64_t now_ms)
+{
+	if (config->breaker == BREAKER_OFF || circuit_state(*word) == CIRCUIT_CLOSED || is_shut(config, *word, now_ms))
+		return false;
+	*word = pack(CIRCUIT_HALF_OPEN, circuit_failures(*word), now_ms);
+	return true;
+}
+
+uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, int64_t now_ms)
+{
+	int failures = circuit_failures(word);
+	if (config->breaker == BREAKER_OFF)
+		return word;
+	if (failures < FAILURES_MOST)
+		failures++;
+	switch (circuit_state(word)) {
+	case CIRCUIT_OPEN: return pack(CIRCUIT_OPEN, failures, circuit_since_ms(word));
+	case CIRCUIT_HALF_OPEN:
+		return probe ? pack(CIRCUIT_OPEN, failures, now_ms) : pack(CIRCUIT_HALF_OPEN, failures, circuit_since_ms(word));
+	default: break;
+	}
+	bool opens = failures >= config->breaker_threshold;
+	return pack(opens ? CIRCUIT_OPEN : CIRCUIT_CLOSED, failures, opens ? now_ms : 0);
+}
+
+uint64_t circuit_succeeded(uint64_t word)
+{
+	(void)word;
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* What the processes of a host learn from each other's attempts. */
+#include "retryshim/host.h"
+
+enum { OK_BITS = 1, SOURCE_BITS = 2, CODE_BITS = 13, AT_SHIFT = OK_BITS + SOURCE_BITS + CODE_BITS, ID_BITS = 16 };
+
+uint64_t evidence_word(const struct evidence *evidence)
+{
+	uint64_t code = (uint64_t)evidence->code & ((1U << CODE_BITS) - 1);
+	return (uint64_t)evidence->at_us << AT_SHIFT | code << (OK_BITS + SOURCE_BITS) | (uint64_t)evidence->source << OK_BITS |
+	       (uint64_t)evidence->ok;
+}
+
+struct evidence evidence_read(uint64_t word)
+{
+	int code = (int)(word >> (OK_BITS + SOURCE_BITS)) & ((1 << CODE_BITS) - 1);
+	return (struct evidence){
+		.at_us = (int64_t)(word >> AT_SHIFT),
+		.ok = (word & 1) != 0,
+		.source = (enum source)(word >> OK_BITS & ((1U << SOURCE_BITS) - 1)),
+		.code = code >= 1 << (CODE_BITS - 1) ? code - (1 << CODE_BITS) : code,
+	};
+}
+
+uint64_t claim_word(int64_t at_us, uint64_t id) { return (uint64_t)at_us << ID_BITS | (id & ((1U << ID_BITS) - 1)) | 1; }
+
+/* Nobody backs off for longer (RETRY_MAX_DELAY_MS): garbage in the file must not be waited for. */
+#define BACKOFF_MOST_US INT64_C(3600000000)
+
+bool claim_stands(uint64_t claim, int64_t now_us, int64_t patience_us)
+{
+	int64_t at_us = (int64_t)(claim >> ID_BITS);
+	return claim != 0 && now_us - at_us < patience_us && at_us - now_us <= BACKOFF_MOST_US;
+}
+
+static struct view wait(int64_t until_us, bool parked)
+{
+	return (struct view){.course = COURSE_WAIT, .until_us = until_us, .parked = parked};
+}
+
+/* The destination is back: nobody waits longer than without that news, and not all start at once. */
+static struct view let_go(const struct waiter *waiter, int64_t back_us, int64_t now_us)
+{
+	int64_t start_us = back_us + waiter->spread_us;
+	if (waiter->at_us > back_us && waiter->at_us < start_us)
+		start_us = waiter->at_us;
+	return now_us >= start_us ? (struct view){.course = COURSE_GO} : wait(start_us, false);
+}
+
+struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64_t claim, int64_t now_us)
+{
+	struct evidence latest = evidence_read(evidence);
+	/* What has not happened yet is no evidence. */
+	bool news = latest.at_us > waiter->failed_us && latest.at_us <= now_us;
+	bool own = waiter->claim != 0 && claim == waiter->claim;
+	if (news && latest.ok)
+		return let_go(waiter, latest.at_us, now_us);
+	if (now_us < waiter->at_us)
+		return wait(waiter->at_us, false);
+	if (news)
+		return (struct view){.course = COURSE_COUNTS};
+	if (own)
+		return (struct view){.course = COURSE_GO};
+	if (now_us < waiter->limit_us && claim_stands(claim, now_us, waiter->limit_us - waiter->failed_us))
+		return wait(waiter->limit_us, true);
+	return (struct view){.course = COURSE_CLAIM};
+}
+
+int64_t evidence_spread_us(const struct config *config)
+{
+	const int64_t most_ms = 500;
+	int64_t spread_ms = 2 * config->base_delay_ms;
+	return (spread_ms < most_ms ? spread_ms : most_ms) * 1000;
+}

@@ -1,0 +1,283 @@
+/* One operation's part in what the host knows: the policy's words, swapped. */
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "retryshim/runtime.h"
+
+/* ---- words ----------------------------------------------------------------------------------------- */
+
+static uint64_t load(const _Atomic(uint64_t) *word) { return atomic_load_explicit(word, memory_order_acquire); }
+
+static bool swap(_Atomic(uint64_t) *word, uint64_t *was, uint64_t becomes)
+{
+	return *was == becomes ||
+	       atomic_compare_exchange_strong_explicit(word, was, becomes, memory_order_acq_rel, memory_order_acquire);
+}
+
+static void count(_Atomic(uint64_t) *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+
+static bool take_token(struct destination *it, const struct config *config, int64_t now_ns)
+{
+	uint64_t was = load(&it->bucket), becomes;
+	do {
+		becomes = was;
+		if (!budget_take(config, &becomes, now_ns / NS_PER_MS))
+			return false;
+	} while (!swap(&it->bucket, &was, becomes));
+	return true;
+}
+
+static void give_tokens(struct destination *it, const struct config *config, double tokens, int64_t now_ns)
+{
+	uint64_t was = load(&it->bucket);
+	while (was != 0 && !swap(&it->bucket, &was, budget_give(config, was, tokens, now_ns / NS_PER_MS)))
+		;
+}
+
+static void lower_floor(struct destination *it, const struct config *config, int64_t now_ns)
+{
+	uint64_t was = load(&it->floor);
+	while (was != 0 && !swap(&it->floor, &was, floor_lower(config, was, now_ns / NS_PER_MS)))
+		;
+}
+
+static void raise_floor(struct destination *it, const struct config *config, int64_t retry_after_ms, int64_t now_ns)
+{
+	uint64_t was = load(&it->floor);
+	while (!swap(&it->floor, &was, floor_raise(config, was, retry_after_ms, now_ns / NS_PER_MS)))
+		;
+}
+
+static void close_circuit(struct destination *it)
+{
+	uint64_t was = load(&it->circuit);
+	while (was != 0 && !swap(&it->circuit, &was, circuit_succeeded(was)))
+		;
+}
+
+/* ---- evidence -------------------------------------------------------------------------------------- */
+
+static void wake(struct destination *it, uint32_t whom)
+{
+	atomic_fetch_add_explicit(&it->news, 1, memory_order_release);
+	syscall(SYS_futex, &it->news, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, whom);
+}
+
+/* The latest wins: an attempt that has hung for long tells nothing against a later one. */
+static void tell(_Atomic(uint64_t) *word, const struct evidence *evidence)
+{
+	uint64_t was = load(word);
+	do {
+		int64_t at_us = evidence_read(was).at_us;
+		if (at_us > evidence->at_us && at_us - evidence->at_us < SHARE_CLOCK_SKEW_US)
+			return;
+	} while (!swap(word, &was, evidence_word(evidence)));
+}
+
+/* Gives its claim back; true if it had one. */
+static bool let_go(struct share *share, struct destination *it)
+{
+	uint64_t claim = share->waiter.claim;
+	share->waiter.claim = 0;
+	return claim != 0 && swap(&it->claim, &claim, 0);
+}
+
+static void testify(struct share *share, struct destination *it, const struct failure *failure, int64_t now_ns)
+{
+	struct evidence evidence = {.at_us = now_ns / 1000, .ok = failure == NULL};
+	if (failure != NULL) {
+		evidence.source = failure->source;
+		evidence.code = failure->code;
+	}
+	tell(&it->evidence, &evidence);
+	if (share != NULL)
+		let_go(share, it);
+	wake(it, evidence.ok ? SHARE_WAKES_ALL : SHARE_WAKES_PARKED);
+}
+
+/* ---- an operation ---------------------------------------------------------------------------------- */
+
+void share_begin(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	memset(share, 0, sizeof *share);
+	count(&it->attempts);
+	uint64_t was = load(&it->circuit), becomes;
+	do {
+		becomes = was;
+		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS);
+	} while (!swap(&it->circuit, &was, becomes));
+}
+
+void share_standing(const struct share *share, struct destination *it, const struct config *config,
+                    const struct class *class, int64_t now_ns, struct standing *standing)
+{
+	int64_t now_ms = now_ns / NS_PER_MS;
+	standing->circuit_open = !share->probes && circuit_refuses(config, load(&it->circuit), now_ms);
+	standing->floor_ns = floor_ms(config, load(&it->floor), now_ms) * NS_PER_MS;
+	uint64_t bucket = load(&it->bucket);
+	bool rides = class->connection_evidence && claim_stands(load(&it->claim), now_ns / 1000, config->base_delay_ms * 1000);
+	standing->no_token = !rides && !budget_take(config, &bucket, now_ms);
+}
+
+void share_failed(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
+                  const struct class *class, int64_t now_ns)
+{
+	struct evidence told = {.at_us = now_ns / 1000, .source = failure->source, .code = failure->code};
+	share->waiter.failed_us = told.at_us;
+	share->evident = class->connection_evidence;
+	tell(&it->failure, &told);
+	if (failure->source == SOURCE_HTTP) { /* who answers can be reached */
+		close_circuit(it);
+		testify(share, it, NULL, now_ns);
+		if (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0))
+			raise_floor(it, config, failure->retry_after_ms, now_ns);
+	} else if (share->evident) {
+		testify(share, it, failure, now_ns);
+	} else if (let_go(share, it)) {
+		wake(it, SHARE_WAKES_PARKED);
+	}
+}
+
+void share_withdraw(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	if (let_go(share, it))
+		wake(it, SHARE_WAKES_PARKED);
+	if (share->paid)
+		give_tokens(it, config, 1, now_ns);
+	share->paid = false;
+}
+
+/* Claims the destination's next attempt for `at_us`, and pays for it. */
+static enum course claim(struct share *share, struct destination *it, const struct config *config, uint64_t was,
+                       int64_t at_us, int64_t now_ns)
+{
+	uint64_t word = claim_word(at_us, share->id);
+	if (!share->paid && !(share->paid = take_token(it, config, now_ns)))
+		return COURSE_BROKE;
+	if (!swap(&it->claim, &was, word))
+		return COURSE_WAIT;
+	share->waiter.claim = word;
+	return COURSE_GO;
+}
+
+bool share_back_off(struct share *share, struct destination *it, const struct config *config, const struct verdict *verdict,
+                    int64_t deadline_ns, uint64_t id, uint64_t random, int64_t now_ns)
+{
+	struct waiter *waiter = &share->waiter;
+	int64_t now_us = now_ns / 1000, most_us = verdict->most_ns / 1000;
+	int64_t slack_us = most_us - verdict->delay_ns / 1000;
+	if (slack_us < most_us / 8) /* a probe that has just begun is waited for, with RETRY_JITTER=none too */
+		slack_us = most_us / 8;
+	if (deadline_ns != INT64_MAX && slack_us > (deadline_ns - verdict->at_ns) / 2000)
+		slack_us = (deadline_ns - verdict->at_ns) / 2000;
+	share->id = id;
+	waiter->at_us = verdict->at_ns / 1000;
+	waiter->limit_us = waiter->at_us + slack_us;
+	waiter->spread_us = (int64_t)((random >> 32) * (uint64_t)evidence_spread_us(config) >> 32);
+	if (!share->evident)
+		return share->paid = take_token(it, config, now_ns);
+	for (int turn = 0; turn < SHARE_TURNS; turn++) {
+		uint64_t was = load(&it->claim);
+		if (claim_stands(was, now_us, most_us))
+			return true;
+		switch (claim(share, it, config, was, waiter->at_us, now_ns)) {
+		case COURSE_GO: return true;
+		case COURSE_BROKE: return false;
+		default: break;
+		}
+	}
+	return true;
+}
+
+struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	struct view view;
+	int64_t now_us = now_ns / 1000;
+	if (!share->evident) {
+		bool waits = now_us < share->waiter.at_us;
+		return (struct view){.course = waits ? COURSE_WAIT : COURSE_GO, .until_us = share->waiter.at_us};
+	}
+	for (int turn = 0; turn < SHARE_TURNS; turn++) {
+		uint64_t was = load(&it->claim);
+		view = evidence_look(&share->waiter, load(&it->evidence), was, now_us);
+		if (view.course != COURSE_CLAIM)
+			return view;
+		view.course = claim(share, it, config, was, now_us, now_ns);
+		if (view.course != COURSE_WAIT)
+			return view;
+	}
+	view.course = COURSE_GO; /* others are at it all the time: nobody is held up for long */
+	return view;
+}
+
+struct evidence share_counts(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	struct evidence evidence = evidence_read(load(&it->evidence));
+	share_withdraw(share, it, config, now_ns);
+	share->waiter.failed_us = evidence.at_us;
+	return evidence;
+}
+
+void share_sent(struct share *share, struct destination *it)
+{
+	share->paid = false;
+	count(&it->attempts);
+	count(&it->retries);
+}
+
+bool share_refused(struct destination *it, const struct config *config, int64_t now_ns, struct evidence *opening)
+{
+	uint64_t was = load(&it->circuit), becomes;
+	do {
+		becomes = was;
+		if (circuit_refuses(config, was, now_ns / NS_PER_MS)) {
+			*opening = evidence_read(load(&it->opened_by));
+			return true;
+		}
+		circuit_probe(config, &becomes, now_ns / NS_PER_MS);
+	} while (!swap(&it->circuit, &was, becomes));
+	return false;
+}
+
+/* ---- ends ------------------------------------------------------------------------------------------ */
+
+void share_succeeded(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	share->paid = false;
+	count(&it->recoveries);
+	share_saw_success(share, it, config, now_ns);
+}
+
+void share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	close_circuit(it);
+	give_tokens(it, config, config->budget_ratio, now_ns);
+	lower_floor(it, config, now_ns);
+	uint64_t evidence = load(&it->evidence);
+	if (evidence != 0 && (!evidence_read(evidence).ok || load(&it->claim) != 0))
+		testify(share, it, NULL, now_ns);
+}
+
+void share_ended(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
+                 const struct verdict *verdict, int64_t now_ns)
+{
+	bool failed = share->evident && (verdict->event == EVENT_EXHAUSTED || verdict->event == EVENT_FALLBACK ||
+	                                 verdict->reason == REASON_DEADLINE ||
+	                                 verdict->reason == REASON_BUDGET || verdict->reason == REASON_BREAKER);
+	share_withdraw(share, it, config, now_ns);
+	if (verdict->event == EVENT_EXHAUSTED || verdict->event == EVENT_FALLBACK)
+		count(&it->exhausted);
+	if (!failed)
+		return;
+	struct evidence opening = {.at_us = now_ns / 1000, .source = failure->source, .code = failure->code};
+	uint64_t was = load(&it->circuit), becomes;
+	bool probe = share->probes || config->breaker == BREAKER_REJECT; /* nobody else would have got so far */
+	do
+		becomes = circuit_failed(config, was, probe, now_ns / NS_PER_MS);
+	while (!swap(&it->circuit, &was, becomes));
+	if (circuit_state(becomes) == CIRCUIT_OPEN && circuit_since_ms(becomes) == now_ns / NS_PER_MS)
+		atomic_store_explicit(&it->opened_by, evidence_word(&opening), memory_order_relaxed);
+}

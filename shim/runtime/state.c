@@ -1,0 +1,329 @@
+/* The file that all processes of a user share, and the places in it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "retryshim/runtime.h"
+
+/* What stands in for the file where there is none. In every process' zeroed memory: untouched, it costs nothing. */
+static struct state private_state;
+
+/* A mapping that another thread may be using is never taken away. A file that is replaced again and again
+ * must not fill the address space. */
+enum { MAPPINGS_MOST = 8, NEIGHBOURS = 8 };
+
+/* The newest mapping and the file that it is of; all NULL and 0 before the first need. */
+struct mapping {
+	_Atomic(struct state *) state;
+	dev_t device;
+	ino_t inode;
+};
+static struct mapping mappings[MAPPINGS_MOST];
+static _Atomic(int) mapping_count;
+static _Atomic(bool) given_up; /* no file in this process any more */
+
+/* ---- the file -------------------------------------------------------------------------------------- */
+
+bool state_is_off(const struct config *config) { return strcmp(config->state, "off") == 0; }
+
+void state_path(const struct config *config, char path[STATE_PATH_BYTES])
+{
+	char digits[12];
+	size_t at = sizeof digits, used = strnlen(config->state, STATE_PATH_BYTES - 1);
+	memcpy(path, config->state, used);
+	path[used] = '\0';
+	if (used != 0)
+		return;
+	digits[--at] = '\0';
+	for (uid_t user = geteuid(), left = user; at == sizeof digits - 1 || left != 0; left /= 10)
+		digits[--at] = (char)('0' + left % 10);
+	strcpy(path, "/dev/shm/retryshim-");
+	strcat(path, digits + at);
+}
+
+const char *state_distrust(const struct stat *file)
+{
+	if (!S_ISREG(file->st_mode))
+		return "it is no regular file";
+	if (file->st_uid != geteuid())
+		return "it belongs to another user";
+	if ((file->st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		return "other users may open it";
+	if (file->st_size != 0 && file->st_size != (off_t)sizeof(struct state))
+		return "it is of another size, hence of another version or damaged";
+	return NULL;
+}
+
+/* Sets what a file of zeros lacks; false if it is of another layout. */
+static bool has_header(struct state_header *header)
+{
+	if (atomic_load_explicit(&header->magic, memory_order_acquire) == 0) {
+		atomic_store_explicit(&header->layout, STATE_LAYOUT, memory_order_relaxed);
+		atomic_store_explicit(&header->destinations, STATE_DESTINATIONS, memory_order_relaxed);
+		atomic_store_explicit(&header->destination_bytes, sizeof(struct destination), memory_order_relaxed);
+		atomic_store_explicit(&header->magic, STATE_MAGIC, memory_order_release);
+	}
+	return state_header_valid(header);
+}
+
+bool state_header_valid(const struct state_header *header)
+{
+	return atomic_load_explicit(&header->magic, memory_order_acquire) == STATE_MAGIC &&
+	       atomic_load_explicit(&header->layout, memory_order_relaxed) == STATE_LAYOUT &&
+	       atomic_load_explicit(&header->destinations, memory_order_relaxed) == STATE_DESTINATIONS &&
+	       atomic_load_explicit(&header->destination_bytes, memory_order_relaxed) == sizeof(struct destination);
+}
+
+/* Every page must be there before it is touched: a write into a hole that a full disk cannot fill is SIGBUS. */
+static bool fill(int file)
+{
+	static const char zeros[4096];
+	if (fallocate(file, 0, 0, sizeof(struct state)) == 0)
+		return true;
+	if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM)
+		return false;
+	/* Another process may have filled it meanwhile, and be using it: only what lies behind the end is written. */
+	for (struct stat now; fstat(file, &now) == 0 && now.st_size < (off_t)sizeof(struct state);) {
+		size_t left = sizeof(struct state) - (size_t)now.st_size;
+		if (pwrite(file, zeros, left < sizeof zeros ? left : sizeof zeros, now.st_size) <= 0)
+			return false;
+	}
+	return true;
+}
+
+static int open_file(const char *path)
+{
+	/* O_NONBLOCK: a FIFO must not be waited for. */
+	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	for (int turn = 0; turn < 3; turn++) { /* others create and delete it too */
+		int file = open(path, flags);
+		if (file >= 0 || errno != ENOENT)
+			return file;
+		file = open(path, flags | O_CREAT | O_EXCL, 0600);
+		if (file >= 0 || errno != EEXIST)
+			return file;
+	}
+	return -1;
+}
+
+/* The state behind an open file, and which file that is; NULL with the reason, "" for errno. */
+static struct state *map_file(int file, struct stat *status, const char **why)
+{
+	if (fstat(file, status) != 0)
+		return NULL;
+	if ((*why = state_distrust(status)) != NULL)
+		return NULL;
+	*why = "";
+	if (status->st_size == 0 && !fill(file))
+		return NULL;
+	struct state *state = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (state == MAP_FAILED)
+		return NULL;
+	if (has_header(&state->header))
+		return state;
+	munmap(state, sizeof *state);
+	*why = "it is damaged, or of another version";
+	return NULL;
+}
+
+static struct state *keep(struct state *state, const struct stat *status)
+{
+	int number = atomic_fetch_add_explicit(&mapping_count, 1, memory_order_relaxed);
+	if (number >= MAPPINGS_MOST) {
+		munmap(state, sizeof *state);
+		atomic_store_explicit(&given_up, true, memory_order_relaxed);
+		return &private_state;
+	}
+	mappings[number].device = status->st_dev;
+	mappings[number].inode = status->st_ino;
+	atomic_store_explicit(&mappings[number].state, state, memory_order_release);
+	return state;
+}
+
+static struct state *open_state(const char *path, const char **why)
+{
+	struct stat status;
+	*why = "";
+	int file = open_file(path);
+	if (file < 0)
+		return NULL;
+	struct state *state = map_file(file, &status, why);
+	int error = errno;
+	close(file);
+	errno = error;
+	return state != NULL ? keep(state, &status) : NULL;
+}
+
+/* ---- the mapping ----------------------------------------------------------------------------------- */
+
+/* The mapping of the file that lies there now; NULL if there is none. Touching a file that was cut off under us is
+ * SIGBUS, so each use asks first. */
+static struct state *mapped(const char *path, bool *missing)
+{
+	struct stat now;
+	*missing = stat(path, &now) != 0;
+	int count = atomic_load_explicit(&mapping_count, memory_order_acquire);
+	for (int i = 0; !*missing && i < count && i < MAPPINGS_MOST; i++) {
+		struct state *state = atomic_load_explicit(&mappings[i].state, memory_order_acquire);
+		if (state != NULL && mappings[i].inode == now.st_ino && mappings[i].device == now.st_dev)
+			return now.st_size == (off_t)sizeof(struct state) ? state : NULL;
+	}
+	return NULL;
+}
+
+static struct state *state_of(const struct config *config, bool make, state_complaint *complain)
+{
+	char path[STATE_PATH_BYTES];
+	const char *why;
+	bool missing;
+	if (state_is_off(config) || atomic_load_explicit(&given_up, memory_order_relaxed) || getauxval(AT_SECURE) != 0)
+		return &private_state;
+	state_path(config, path);
+	struct state *state = mapped(path, &missing);
+	if (state != NULL || (missing && !make))
+		return state;
+	struct hold hold;
+	hold_begin(&hold);
+	state = open_state(path, &why);
+	int error = errno;
+	if (state == NULL && !atomic_exchange_explicit(&given_up, true, memory_order_relaxed) && complain != NULL)
+		complain(config, path, why, error);
+	hold_end(&hold);
+	return state != NULL ? state : &private_state;
+}
+
+/* ---- places ---------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
+{
+	const unsigned char *byte = bytes;
+	for (size_t i = 0; i < length; i++) /* FNV-1a */
+		hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* A host's own numbers mean another host in another network namespace. */
+static ino_t network_namespace(void)
+{
+	struct stat status;
+	return stat("/proc/self/ns/net", &status) == 0 ? status.st_ino : 0;
+}
+
+uint64_t state_tag(const struct target *target)
+{
+	ino_t namespace = network_namespace();
+	uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), &namespace, sizeof namespace);
+	char kind = target->is_unix ? 'u' : target->has_address ? 'a' : 'n';
+	hash = mix(hash, &kind, 1);
+	hash = mix(hash, &target->by_proxy, 1);
+	hash = mix(hash, &target->port, sizeof target->port);
+	if (kind == 'a') {
+		hash = mix(hash, target->address, sizeof target->address);
+	} else {
+		for (const char *c = target->name; *c != '\0'; c++) { /* host names know no case (RFC 4343) */
+			char lower = *c >= 'A' && *c <= 'Z' && !target->is_unix ? (char)(*c + 'a' - 'A') : *c;
+			hash = mix(hash, &lower, 1);
+		}
+	}
+	hash ^= hash >> 32;
+	hash *= UINT64_C(0x9e3779b97f4a7c15);
+	hash |= 1;
+	return hash != 1 ? hash : 3;
+}
+
+static void set_name(struct destination *it, const struct target *target)
+{
+	char text[TARGET_TEXT_MAX];
+	target_format(target, text, sizeof text);
+	memset(it->name, 0, sizeof it->name);
+	memcpy(it->name, text, strnlen(text, sizeof it->name));
+	if (!target->has_address || target->name[0] == '\0')
+		return;
+	/* Several addresses of one name are several destinations. */
+	struct target address = *target;
+	char *end = it->name + strnlen(it->name, sizeof it->name);
+	address.name[0] = '\0';
+	address.port = 0;
+	target_format(&address, text, sizeof text);
+	size_t length = strlen(text);
+	if (length + 3 > (size_t)(it->name + sizeof it->name - end))
+		return;
+	memcpy(end, " (", 2);
+	memcpy(end + 2, text, length);
+	end[2 + length] = ')';
+}
+
+/* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. */
+static void prepare(struct destination *it, uint64_t tag, const struct target *target)
+{
+	_Atomic(uint64_t) *words[] = {&it->bucket,   &it->circuit,  &it->floor,    &it->evidence,   &it->claim,    &it->failure,
+	                              &it->opened_by, &it->attempts, &it->retries, &it->recoveries, &it->exhausted};
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		atomic_store_explicit(words[i], 0, memory_order_relaxed);
+	set_name(it, target);
+	uint64_t unready = tag & ~UINT64_C(1);
+	atomic_compare_exchange_strong(&it->tag, &unready, tag);
+}
+
+static struct destination *find(struct state *state, uint64_t tag, const struct target *target)
+{
+	for (int i = 0; i < NEIGHBOURS; i++) {
+		struct destination *it = &state->destinations[((tag >> 8) + (unsigned)i) % STATE_DESTINATIONS];
+		uint64_t found = atomic_load_explicit(&it->tag, memory_order_acquire);
+		if ((found | 1) != tag)
+			continue;
+		if (found != tag)
+			prepare(it, tag, target);
+		return it;
+	}
+	return NULL;
+}
+
+/* The least used of the places where the tag may stand, and what stands there. */
+static struct destination *oldest(struct state *state, uint64_t tag, int64_t now_ms, uint64_t *found)
+{
+	struct destination *oldest = NULL;
+	uint64_t oldest_used = UINT64_MAX;
+	for (int i = 0; i < NEIGHBOURS; i++) {
+		struct destination *it = &state->destinations[((tag >> 8) + (unsigned)i) % STATE_DESTINATIONS];
+		uint64_t there = atomic_load_explicit(&it->tag, memory_order_acquire);
+		uint64_t used = atomic_load_explicit(&it->used, memory_order_relaxed) + 1;
+		if (there == 0 || used > (uint64_t)now_ms + 1) /* free, or nonsense */
+			used = 0;
+		if (used >= oldest_used)
+			continue;
+		oldest = it;
+		oldest_used = used;
+		*found = there;
+	}
+	return oldest;
+}
+
+struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms)
+{
+	struct destination *it = find(state, tag, target);
+	for (int turn = 0; it == NULL && make && turn < NEIGHBOURS; turn++) {
+		uint64_t found = 0;
+		struct destination *taken = oldest(state, tag, now_ms, &found);
+		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1)))
+			prepare(taken, tag, target);
+		it = find(state, tag, target);
+	}
+	if (it != NULL)
+		atomic_store_explicit(&it->used, (uint64_t)now_ms, memory_order_relaxed);
+	return it;
+}
+
+struct destination *state_destination(const struct config *config, const struct target *target, uint64_t tag, bool make,
+                                      state_complaint *complain)
+{
+	int error = errno;
+	struct state *state = state_of(config, make, complain);
+	struct destination *it = state != NULL ? state_place(state, tag, target, make, clock_now_ns() / NS_PER_MS) : NULL;
+	errno = error;
+	return it;
+}
