@@ -36,6 +36,7 @@ extern const size_t cli_command_count;
 const struct cli_command *cli_command_find(const char *name);
 
 int cli_run(int argc, char **argv);
+int cli_status(int argc, char **argv);
 int cli_help(int argc, char **argv);
 int cli_version(int argc, char **argv);
 

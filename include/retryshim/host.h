@@ -164,7 +164,7 @@ enum course {
 
 struct view {
 	enum course course;
-	int64_t until_us; /* COURSE_WAIT */
+	int64_t until_us; /* COURSE_WAIT; COURSE_COUNTS: when that failure was */
 	bool parked;      /* COURSE_WAIT: the backoff is over, any result is waited for; else a success alone */
 };
 

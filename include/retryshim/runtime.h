@@ -323,7 +323,7 @@ bool share_back_off(struct share *share, struct destination *it, const struct co
 struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
 
 /* After COURSE_COUNTS: takes another's failure as its own. */
-struct evidence share_counts(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+void share_counts(struct share *share, struct destination *it, const struct config *config, int64_t failed_us, int64_t now_ns);
 
 /* A retry goes out; it has succeeded; the operation has ended with this verdict of ACTION_DELIVER; its backoff is
  * left, and nothing is sent. */

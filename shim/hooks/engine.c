@@ -255,13 +255,13 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 /* ---- backing off ---------------------------------------------------------------------------------- */
 
 /* Another's attempt has failed, or there is no token for the one that would be ours. */
-static enum due end_backoff(struct op *op, struct destination *it, struct verdict *verdict, enum course course, int64_t now_ns)
+static enum due end_backoff(struct op *op, struct destination *it, struct verdict *verdict, const struct view *view, int64_t now_ns)
 {
-	if (course == COURSE_COUNTS) {
-		share_counts(&op->share, it, op->config, now_ns);
+	if (view->course == COURSE_COUNTS) {
+		share_counts(&op->share, it, op->config, view->until_us, now_ns);
 		op->progress.attempt++;
 	}
-	*verdict = judge(op, it, now_ns, course == COURSE_COUNTS ? ANOTHERS : BROKE);
+	*verdict = judge(op, it, now_ns, view->course == COURSE_COUNTS ? ANOTHERS : BROKE);
 	if (verdict->action == ACTION_DELIVER)
 		return DUE_OVER;
 	return verdict->event == EVENT_FALLBACK ? DUE_GO : DUE_LATER;
@@ -282,7 +282,7 @@ enum due op_due(struct op *op, struct verdict *verdict, int64_t *again_ns)
 	case COURSE_WAIT: *again_ns = view.until_us * 1000 + 999; return DUE_LATER;
 	default: break;
 	}
-	enum due due = end_backoff(op, it, verdict, view.course, now_ns);
+	enum due due = end_backoff(op, it, verdict, &view, now_ns);
 	*again_ns = verdict->at_ns;
 	return due;
 }

@@ -2,7 +2,7 @@
 #include "retryshim/host.h"
 
 #define TOKEN INT64_C(1000)
-enum { SPENT_BITS = 30, INSTANT_BITS = 34 };
+enum { SPENT_BITS = 30, INSTANT_BITS = 34, PIECE = 100 };
 #define SPENT_MASK ((UINT64_C(1) << SPENT_BITS) - 1)
 #define INSTANT_MASK ((UINT64_C(1) << INSTANT_BITS) - 1)
 
@@ -18,33 +18,42 @@ static uint64_t pack(struct bucket bucket)
 
 static int64_t size_of(const struct config *config) { return (int64_t)(config->budget_burst * (double)TOKEN); }
 
-/* The drip up to now. Less than a thousandth is left for the next look, so that nothing is lost to rounding. */
+static uint64_t since_ms(struct bucket bucket, int64_t now_ms) { return ((uint64_t)now_ms - bucket.at_ms) & INSTANT_MASK; }
+
+/* What has dripped in and is not counted yet, in thousandths: tokens a second are thousandths a millisecond. */
+static double dripped(const struct config *config, struct bucket bucket, int64_t now_ms)
+{
+	return (double)since_ms(bucket, now_ms) * config->budget_per_sec;
+}
+
+/* Counts the drip in pieces of a tenth of a token: what the instant's rounding to milliseconds costs is nothing
+ * then, however often somebody looks. */
 static struct bucket drip(const struct config *config, uint64_t word, int64_t now_ms)
 {
 	struct bucket bucket = {.spent = (int64_t)(word & SPENT_MASK), .at_ms = word >> SPENT_BITS};
-	uint64_t now = (uint64_t)now_ms & INSTANT_MASK;
-	uint64_t since_ms = (now - bucket.at_ms) & INSTANT_MASK;
-	double per_ms = config->budget_per_sec; /* tokens a second are thousandths a millisecond */
-	if (bucket.spent > size_of(config))
+	if (bucket.spent > size_of(config) + PIECE) /* of a larger bucket than ours */
 		bucket.spent = size_of(config);
-	if (since_ms > INSTANT_MASK / 2 || bucket.spent == 0) { /* an instant that is still to come, or nothing to count */
-		bucket.at_ms = now;
-		return bucket;
-	}
-	double gain = (double)since_ms * per_ms;
+	if (since_ms(bucket, now_ms) > INSTANT_MASK / 2) /* an instant that is still to come */
+		bucket.at_ms = (uint64_t)now_ms & INSTANT_MASK;
+	double gain = dripped(config, bucket, now_ms);
 	if (gain >= (double)bucket.spent)
-		return (struct bucket){.spent = 0, .at_ms = now};
-	int64_t whole = (int64_t)gain;
-	if (whole > 0) {
-		bucket.spent -= whole;
-		bucket.at_ms = (bucket.at_ms + (uint64_t)((double)whole / per_ms)) & INSTANT_MASK;
-	}
+		return (struct bucket){.spent = 0, .at_ms = (uint64_t)now_ms & INSTANT_MASK};
+	if (gain < PIECE)
+		return bucket;
+	bucket.spent -= (int64_t)gain;
+	bucket.at_ms = (bucket.at_ms + (uint64_t)((double)(int64_t)gain / config->budget_per_sec + 0.5)) & INSTANT_MASK;
 	return bucket;
+}
+
+static int64_t left_in(const struct config *config, struct bucket bucket, int64_t now_ms)
+{
+	int64_t left = size_of(config) - bucket.spent + (int64_t)dripped(config, bucket, now_ms);
+	return left < 0 ? 0 : left < size_of(config) ? left : size_of(config);
 }
 
 int64_t budget_milli(const struct config *config, uint64_t word, int64_t now_ms)
 {
-	return size_of(config) - drip(config, word, now_ms).spent;
+	return left_in(config, drip(config, word, now_ms), now_ms);
 }
 
 bool budget_take(const struct config *config, uint64_t *word, int64_t now_ms)
@@ -52,7 +61,7 @@ bool budget_take(const struct config *config, uint64_t *word, int64_t now_ms)
 	if (!config->budget)
 		return true;
 	struct bucket bucket = drip(config, *word, now_ms);
-	if (size_of(config) - bucket.spent < TOKEN)
+	if (left_in(config, bucket, now_ms) < TOKEN)
 		return false;
 	bucket.spent += TOKEN;
 	*word = pack(bucket);

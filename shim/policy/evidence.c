@@ -57,7 +57,7 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 	if (now_us < waiter->at_us)
 		return wait(waiter->at_us, false);
 	if (news)
-		return (struct view){.course = COURSE_COUNTS};
+		return (struct view){.course = COURSE_COUNTS, .until_us = latest.at_us};
 	if (own)
 		return (struct view){.course = COURSE_GO};
 	if (now_us < waiter->limit_us && claim_stands(claim, now_us, waiter->limit_us - waiter->failed_us))

@@ -213,12 +213,11 @@ struct view share_look(struct share *share, struct destination *it, const struct
 	return view;
 }
 
-struct evidence share_counts(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+void share_counts(struct share *share, struct destination *it, const struct config *config, int64_t failed_us, int64_t now_ns)
 {
-	struct evidence evidence = evidence_read(load(&it->evidence));
 	share_withdraw(share, it, config, now_ns);
-	share->waiter.failed_us = evidence.at_us;
-	return evidence;
+	/* Not the latest evidence: what has come since the look is news to the next one. */
+	share->waiter.failed_us = failed_us;
 }
 
 void share_sent(struct share *share, struct destination *it)
