@@ -2,6 +2,7 @@
 # make demo       curl, wget and python recovering from a server's faults, before and after
 # make check      every test
 # make bench      what it costs, in instructions and system calls
+# make sim        what many processes do to a server together: a simulation over the shipped policy
 # make install    PREFIX=/usr/local DESTDIR=
 
 B ?= build
@@ -33,14 +34,14 @@ SO_OBJECTS := $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hoo
 CLI_OBJECTS := $(call objects,shim/cli/*.c)
 
 all: $(B)/libretryshim.so $(B)/retryshim
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench sim install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
 $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
-$(B)/retryshim: $(CLI_OBJECTS) $(POLICY)
+$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state.c shim/runtime/clock.c)
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
@@ -73,7 +74,7 @@ $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS
 	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
-	@$(MAKE) --no-print-directory check-unit check-elf check-programs check-sanitizers lint
+	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-sanitizers lint
 
 check-unit: $(UNIT)
 	@set -e; for test in $(UNIT); do $$test; done
@@ -109,6 +110,16 @@ lint:
 
 bench: all $(FAULTSERVER)
 	tests/bench/run $(B)
+
+# No sleep, no socket: the policy, and the operations' part in the host's state, under a virtual clock.
+SIM_OBJECTS := $(POLICY) $(call objects,shim/runtime/share.c)
+
+$(B)/tests/sim: $(wildcard tests/sim/*.[ch] include/retryshim/*.h) $(SIM_OBJECTS) Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) -Iinclude $(CFLAGS) -o $@ $(wildcard tests/sim/*.c) $(SIM_OBJECTS) -lm
+
+sim: $(B)/tests/sim
+	@$< $(B)/sim.svg
 
 demo:
 	@scripts/deps demo

@@ -62,7 +62,8 @@ struct state {
  * spent, in thousandths of a token : 30 bits | the instant up to which the drip is counted, ms : 34 bits.
  *
  * What is kept is what is missing from a full bucket, so that a new destination has a full one of whatever size:
- *     tokens = RETRY_BUDGET_BURST - spent;  each second takes RETRY_BUDGET_PER_SEC from spent, each success RETRY_BUDGET_RATIO
+ *     tokens = RETRY_BUDGET_BURST - spent;  each second takes RETRY_BUDGET_PER_SEC from spent, each success RETRY_BUDGET_RATIO,
+ *     and so does each attempt that need not be sent, since another's result counted
  */
 
 /* What is in the bucket, in thousandths of a token. */
@@ -78,7 +79,10 @@ uint64_t budget_give(const struct config *config, uint64_t word, double tokens, 
  *
  * state : 2 bits | failed operations in a row : 20 bits | since when, ms : 42 bits.
  *
- *     CLOSED     -- RETRY_BREAKER_THRESHOLD operations in a row have failed -->  OPEN
+ *     CLOSED     -- RETRY_BREAKER_THRESHOLD operations in a row have failed, and the row has lasted as long as all backoffs of
+ *                   one operation can -->  OPEN. A crowd's shortest draws are no evidence: who began with the row must have
+ *                   had all its attempts. Since when is then since when the row lasts; successes of healthy processes are
+ *                   not seen here, so one that gets older than RETRY_BREAKER_THRESHOLD * RETRY_BREAKER_OPEN_MS begins again.
  *     OPEN       -- RETRY_BREAKER_OPEN_MS are over, and an operation wants to go -->  HALF_OPEN: it is the probe
  *     HALF_OPEN  -- the probe has failed -->  OPEN;  -- it has not been heard of for RETRY_BREAKER_OPEN_MS -->  as OPEN
  *     any        -- an operation has succeeded -->  CLOSED
@@ -137,8 +141,10 @@ struct evidence evidence_read(uint64_t word);
 /* The claim on the next attempt: when it is to be made, us : 48 bits | whose : 16 bits. 0: nobody's.
  * It is made when a backoff begins, and given back with the attempt's result. Whoever begins a backoff while a
  * claim stands rides along: nothing is charged, and at the end of the backoff the claimed attempt's result counts
- * as the rider's own. A rider waits for it no longer than the longest backoff that it could have drawn. So a
- * prober that has died costs at most that. */
+ * as the rider's own. A rider waits for an attempt to begin no longer than the longest backoff that it could have drawn, and
+ * then as long for its end: a prober that has died, or hangs, costs at most that, and is replaced by one rider. A claim
+ * for an instant that is far off is taken over by the first rider whose backoff is over, once the destination has been left
+ * alone for max(RETRY_BASE_DELAY_MS, 1/8 of the longest backoff): else one long draw would be everybody's. */
 uint64_t claim_word(int64_t at_us, uint64_t id);
 
 /* False once the claimed instant lies `patience_us` back (whoever has it has died, or hangs), and for an instant
@@ -149,7 +155,10 @@ bool claim_stands(uint64_t claim, int64_t now_us, int64_t patience_us);
 struct waiter {
 	int64_t failed_us; /* its latest failure, its own or one that counted */
 	int64_t at_us;     /* the end of its backoff */
-	int64_t limit_us;  /* when it waits for another's attempt no longer; at_us or later */
+	int64_t limit_us;  /* until when it waits for another's attempt to begin; at_us or later */
+	int64_t patience_us; /* and how long for that to end */
+	int64_t end_us;    /* but no longer than this: its operation has a deadline */
+	int64_t pace_us;   /* between two attempts of anybody, as far as it goes by this waiter */
 	int64_t spread_us; /* its share of the time over which a crowd is let go */
 	uint64_t claim;    /* its own; 0 = none */
 };
@@ -170,6 +179,9 @@ struct view {
 
 /* What a waiter is to do, by the words as they stand. */
 struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64_t claim, int64_t now_us);
+
+/* How long the destination is left alone between two attempts of anybody, as far as a waiter has a say in it. */
+int64_t evidence_pace_us(const struct config *config, int64_t most_us);
 
 /* The time over which waiters start when the destination is back: min(500 ms, 2 * RETRY_BASE_DELAY_MS). */
 int64_t evidence_spread_us(const struct config *config);

@@ -29,8 +29,8 @@ struct status {
 static const char arguments_text[] = "\n--reset [DEST]";
 
 static const char help_text[] =
-	"Shows what all processes of this user have learned together of the destinations that failed at least once: one line "
-	"each, the latest failure first."
+	"Shows what all processes of this user have learned together of the destinations that failed at least once: "
+	"one line each, the latest failure first."
 	"\v"
 	"TARGET        where to: name and address, or a unix socket\n"
 	"CIRCUIT       closed: all is as ever; open: RETRY_BREAKER says what it means,\n"
@@ -57,9 +57,10 @@ static const char help_text[] =
 static const struct argp_option options[] = {
 	{"state", KEY_STATE, "FILE", 0, "this state file (default /dev/shm/retryshim-UID; RETRY_STATE)", 1},
 	{"json", KEY_JSON, NULL, 0, "one JSON object on one line; null is what does not apply", 1},
-	{"watch", KEY_WATCH, "SECONDS", OPTION_ARG_OPTIONAL, "show it again and again, every 2 seconds unless told otherwise", 1},
+	{"watch", KEY_WATCH, "SECONDS", OPTION_ARG_OPTIONAL,
+	 "show it again and again, every 2 seconds unless told otherwise", 1},
 	{"reset", KEY_RESET, "DEST", OPTION_ARG_OPTIONAL,
-     "forget the destination DEST, written as in TARGET; without DEST, all", 1},
+	 "forget the destination DEST, written as in TARGET; without DEST, all", 1},
 	{"help", 'h', NULL, 0, "show this help", 2},
 	{"usage", KEY_USAGE, NULL, 0, "show the options in short", 2},
 	{NULL, 0, NULL, 0, NULL, 0},
@@ -212,13 +213,12 @@ static int watch(const struct status *status)
 	static const char home_and_clear[] = "\033[H\033[J";
 	struct timespec interval = {status->interval_ms / 1000, (long)(status->interval_ms % 1000 * NS_PER_MS)};
 	bool screen = on_terminal() && !status->json;
-	for (bool first = true;; first = false) {
+	for (;;) {
 		if (screen)
 			fputs(home_and_clear, stdout);
-		else if (!first && !status->json)
-			putchar('\n');
 		fflush(stdout); /* ahead of a message */
-		show(status, screen ? window_lines() : INT_MAX);
+		if (show(status, screen ? window_lines() : INT_MAX) == CLI_OK && !screen && !status->json)
+			putchar('\n'); /* a reader knows by it that the table is whole */
 		if (fflush(stdout) != 0 || ferror(stdout))
 			return CLI_FAILED;
 		nanosleep(&interval, NULL);

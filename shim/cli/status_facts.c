@@ -52,7 +52,8 @@ static void failure_facts(const struct config *config, uint64_t word, int64_t no
 	strcpy(facts->failure, system ? "EAI_SYSTEM" : class.symbol);
 }
 
-static void read_facts(const struct config *config, const struct destination *it, int64_t now_ns, struct status_facts *facts)
+static void read_facts(const struct config *config, const struct destination *it, int64_t now_ns,
+                       struct status_facts *facts)
 {
 	int64_t now_ms = now_ns / NS_PER_MS;
 	circuit_facts(config, load(&it->circuit), now_ms, facts);

@@ -42,10 +42,11 @@ static void refuse(const char *path, const struct stat *file, const char *why)
 
 static enum status_file cannot(const char *do_what, const char *path)
 {
-	const char *why = errno == ELOOP ? "it is a symbolic link. Name the file itself" : strerror(errno);
-	if (errno == ENOENT)
+	int error = errno;
+	if (error == ENOENT)
 		return STATUS_FILE_MISSING;
-	cli_error("cannot %s '%s': %s", do_what, path, why);
+	cli_error("cannot %s '%s': %s", do_what, path,
+	          error == ELOOP ? "it is a symbolic link. Name the file itself" : strerror(error));
 	return STATUS_FILE_UNUSABLE;
 }
 
@@ -54,10 +55,10 @@ static enum status_file open_trusted(const char *path, int mode, int *file, off_
 {
 	struct stat status;
 	*file = open(path, mode | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not be waited for */
-	if (*file < 0)
-		return cannot("open", path);
-	const char *why = fstat(*file, &status) == 0 ? state_distrust(&status) : "it cannot be looked at";
+	if (*file < 0 || fstat(*file, &status) != 0)
+		return cannot("open", path); /* fstat(2) of a descriptor that we have does not fail */
 	*size = status.st_size;
+	const char *why = state_distrust(&status);
 	if (why == NULL)
 		return STATUS_FILE_READ;
 	refuse(path, &status, why);
@@ -140,9 +141,9 @@ static int forget_in(struct state *state, const char *wanted)
 static void cut_off(int number)
 {
 	static const char message[] = "retryshim: the file was cut off by somebody else meanwhile\n";
+	ssize_t written = write(STDERR_FILENO, message, sizeof message - 1);
+	(void)written;
 	(void)number;
-	if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
-		_exit(CLI_FAILED);
 	_exit(CLI_FAILED);
 }
 
@@ -170,5 +171,6 @@ enum status_file status_file_forget(const char *path, const char *wanted, int *f
 	else
 		result = STATUS_FILE_UNUSABLE;
 	munmap(state, sizeof *state);
+	signal(SIGBUS, SIG_DFL);
 	return result;
 }

@@ -8,7 +8,7 @@ static double exponential_ns(const struct config *config, int next_attempt)
 {
 	double cap = (double)config->max_delay_ms * (double)NS_PER_MS;
 	double delay = (double)config->base_delay_ms * (double)NS_PER_MS;
-	for (int n = 2; n < next_attempt && delay < cap && config->multiplier > 1; n++)
+	for (int n = 2; n < next_attempt && delay > 0 && delay < cap && config->multiplier > 1; n++)
 		delay *= config->multiplier;
 	return delay < cap ? delay : cap;
 }

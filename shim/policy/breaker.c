@@ -40,6 +40,17 @@ bool circuit_probe(const struct config *config, uint64_t *word, int64_t now_ms)
 	return true;
 }
 
+/* What all backoffs of one operation can take, up to a minute or its time-out. */
+static int64_t longest_ms(const struct config *config)
+{
+	const int64_t minute_ms = 60000;
+	int64_t sum_ns = 0, most_ms = config->timeout_ms > 0 && config->timeout_ms < minute_ms ? config->timeout_ms : minute_ms;
+	for (int next = 2; next <= config->max_attempts && sum_ns < most_ms * NS_PER_MS; next++)
+		sum_ns += backoff_most_ns(config, next, 0);
+	int64_t sum_ms = (sum_ns + NS_PER_MS - 1) / NS_PER_MS;
+	return sum_ms < most_ms ? sum_ms : most_ms;
+}
+
 uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, int64_t now_ms)
 {
 	int failures = circuit_failures(word);
@@ -53,8 +64,13 @@ uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, 
 		return probe ? pack(CIRCUIT_OPEN, failures, now_ms) : pack(CIRCUIT_HALF_OPEN, failures, circuit_since_ms(word));
 	default: break;
 	}
-	bool opens = failures >= config->breaker_threshold;
-	return pack(opens ? CIRCUIT_OPEN : CIRCUIT_CLOSED, failures, opens ? now_ms : 0);
+	int64_t row_ms = now_ms - circuit_since_ms(word), span_ms = longest_ms(config);
+	if (failures == 1 || row_ms < 0 || row_ms > span_ms + config->breaker_threshold * config->breaker_open_ms) {
+		failures = 1;
+		row_ms = 0;
+	}
+	bool opens = failures >= config->breaker_threshold && row_ms >= span_ms;
+	return pack(opens ? CIRCUIT_OPEN : CIRCUIT_CLOSED, failures, opens ? now_ms : now_ms - row_ms);
 }
 
 uint64_t circuit_succeeded(uint64_t word)

@@ -26,9 +26,11 @@ uint64_t claim_word(int64_t at_us, uint64_t id) { return (uint64_t)at_us << ID_B
 /* Nobody backs off for longer (RETRY_MAX_DELAY_MS): garbage in the file must not be waited for. */
 #define BACKOFF_MOST_US INT64_C(3600000000)
 
+static int64_t claimed_us(uint64_t claim) { return (int64_t)(claim >> ID_BITS); }
+
 bool claim_stands(uint64_t claim, int64_t now_us, int64_t patience_us)
 {
-	int64_t at_us = (int64_t)(claim >> ID_BITS);
+	int64_t at_us = claimed_us(claim);
 	return claim != 0 && now_us - at_us < patience_us && at_us - now_us <= BACKOFF_MOST_US;
 }
 
@@ -46,6 +48,19 @@ static struct view let_go(const struct waiter *waiter, int64_t back_us, int64_t 
 	return now_us >= start_us ? (struct view){.course = COURSE_GO} : wait(start_us, false);
 }
 
+/* Until when another's claim is; now_us or earlier: not at all. */
+static int64_t worth_waiting(const struct waiter *waiter, const struct evidence *latest, uint64_t claim, int64_t now_us)
+{
+	if (!claim_stands(claim, now_us, waiter->patience_us))
+		return now_us;
+	int64_t until_us = claimed_us(claim) > now_us ? waiter->limit_us : claimed_us(claim) + waiter->patience_us;
+	/* The first one's turn, if the claim is for later still. The share of the spread keeps the others behind it. */
+	int64_t turn_us = latest->at_us + waiter->pace_us + waiter->spread_us / 4;
+	if (claimed_us(claim) > now_us && claimed_us(claim) > turn_us && turn_us < until_us)
+		until_us = turn_us;
+	return until_us < waiter->end_us ? until_us : waiter->end_us;
+}
+
 struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64_t claim, int64_t now_us)
 {
 	struct evidence latest = evidence_read(evidence);
@@ -60,9 +75,14 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 		return (struct view){.course = COURSE_COUNTS, .until_us = latest.at_us};
 	if (own)
 		return (struct view){.course = COURSE_GO};
-	if (now_us < waiter->limit_us && claim_stands(claim, now_us, waiter->limit_us - waiter->failed_us))
-		return wait(waiter->limit_us, true);
-	return (struct view){.course = COURSE_CLAIM};
+	int64_t until_us = worth_waiting(waiter, &latest, claim, now_us);
+	return now_us < until_us ? wait(until_us, true) : (struct view){.course = COURSE_CLAIM};
+}
+
+int64_t evidence_pace_us(const struct config *config, int64_t most_us)
+{
+	int64_t base_us = config->base_delay_ms * 1000;
+	return most_us / 8 > base_us ? most_us / 8 : base_us;
 }
 
 int64_t evidence_spread_us(const struct config *config)

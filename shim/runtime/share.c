@@ -168,14 +168,13 @@ bool share_back_off(struct share *share, struct destination *it, const struct co
 {
 	struct waiter *waiter = &share->waiter;
 	int64_t now_us = now_ns / 1000, most_us = verdict->most_ns / 1000;
-	int64_t slack_us = most_us - verdict->delay_ns / 1000;
-	if (slack_us < most_us / 8) /* a probe that has just begun is waited for, with RETRY_JITTER=none too */
-		slack_us = most_us / 8;
-	if (deadline_ns != INT64_MAX && slack_us > (deadline_ns - verdict->at_ns) / 2000)
-		slack_us = (deadline_ns - verdict->at_ns) / 2000;
 	share->id = id;
 	waiter->at_us = verdict->at_ns / 1000;
-	waiter->limit_us = waiter->at_us + slack_us;
+	waiter->limit_us = now_us + most_us;
+	waiter->patience_us = most_us;
+	waiter->pace_us = evidence_pace_us(config, most_us);
+	/* Time must be left for an attempt of its own. */
+	waiter->end_us = deadline_ns == INT64_MAX ? INT64_MAX : (verdict->at_ns / 2 + deadline_ns / 2) / 1000;
 	waiter->spread_us = (int64_t)((random >> 32) * (uint64_t)evidence_spread_us(config) >> 32);
 	if (!share->evident)
 		return share->paid = take_token(it, config, now_ns);
@@ -216,6 +215,7 @@ struct view share_look(struct share *share, struct destination *it, const struct
 void share_counts(struct share *share, struct destination *it, const struct config *config, int64_t failed_us, int64_t now_ns)
 {
 	share_withdraw(share, it, config, now_ns);
+	give_tokens(it, config, config->budget_ratio, now_ns);
 	/* Not the latest evidence: what has come since the look is news to the next one. */
 	share->waiter.failed_us = failed_us;
 }

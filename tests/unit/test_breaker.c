@@ -7,7 +7,7 @@ enum { THRESHOLD = 3, OPEN_MS = 1000 };
 
 static struct config config_of_mode(const char *mode)
 {
-	return config_with("RETRY_BREAKER", mode, "RETRY_BREAKER_THRESHOLD", "3", "RETRY_BREAKER_OPEN_MS", "1000");
+	return config_with("RETRY_MAX_ATTEMPTS", "1", "RETRY_BREAKER", mode, "RETRY_BREAKER_THRESHOLD", "3", "RETRY_BREAKER_OPEN_MS", "1000");
 }
 
 static const char *const names[] = {"CLOSED", "OPEN", "HALF_OPEN"};
@@ -145,14 +145,39 @@ static void thresholds(void **state)
 	static const char *const rows[] = {"1", "2", "5", "1000000"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct config config = config_with("RETRY_BREAKER_THRESHOLD", rows[i]);
+		struct config config = config_with("RETRY_BREAKER_THRESHOLD", rows[i], "RETRY_MAX_ATTEMPTS", "1");
 		uint64_t word = 0;
 		int failures = 0;
 		for (; failures < 2000000 && circuit_state(word) == CIRCUIT_CLOSED; failures++)
 			word = circuit_failed(&config, word, false, 77);
 		CHECK_INT(rows[i], failures, config.breaker_threshold);
 		CHECK_INT(rows[i], circuit_failures(word), config.breaker_threshold);
-		CHECK_INT(rows[i], circuit_since_ms(word), 77);
+	}
+}
+
+/* Three attempts of 100 and 200 ms at most: a row of failures has to last 300 ms. */
+static void a_crowd_opens_it_no_sooner_than_all_have_tried(void **state)
+{
+	static const struct {
+		const char *row;
+		int64_t at_ms[6];
+		enum circuit circuit;
+	} rows[] = {
+		{"all at once", {1000, 1000, 1001, 1001, 1002, 1002}, CIRCUIT_CLOSED},
+		{"within what one may take", {1000, 1100, 1200, 1250, 1280, 1299}, CIRCUIT_CLOSED},
+		{"as long as one may take", {1000, 1100, 1200, 1250, 1280, 1300}, CIRCUIT_OPEN},
+		{"one after the other", {1000, 1150, 1300, 1450, 1600, 1750}, CIRCUIT_OPEN},
+		{"too few", {1000, 1400, 0, 0, 0, 0}, CIRCUIT_CLOSED},
+		{"too rare to be a row", {1000, 4301, 7602, 10903, 0, 0}, CIRCUIT_CLOSED},
+		{"just not too rare", {1000, 4299, 4300, 0, 0, 0}, CIRCUIT_OPEN},
+	};
+	struct config config = config_with("RETRY_BREAKER_THRESHOLD", "3", "RETRY_BREAKER_OPEN_MS", "1000", "RETRY_BASE_DELAY_MS", "100");
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		uint64_t word = 0;
+		for (size_t n = 0; n < COUNT(rows[i].at_ms) && rows[i].at_ms[n] != 0; n++)
+			word = circuit_failed(&config, word, false, rows[i].at_ms[n]);
+		CHECK_TEXT(rows[i].row, names[circuit_state(word)], names[rows[i].circuit]);
 	}
 }
 
@@ -180,6 +205,7 @@ int main(void)
 		cmocka_unit_test(every_transition),
 		cmocka_unit_test(off_is_always_closed),
 		cmocka_unit_test(thresholds),
+		cmocka_unit_test(a_crowd_opens_it_no_sooner_than_all_have_tried),
 		cmocka_unit_test(any_word_lets_go_in_time),
 	};
 	return cmocka_run_group_tests_name("breaker", tests, NULL, NULL);

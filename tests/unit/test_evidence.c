@@ -47,8 +47,8 @@ static void claims(void **state)
 /* A waiter that failed at 1000, whose backoff ends at 2000, and who waits for another's attempt until 2500. */
 static void courses(void **state)
 {
-	enum { NONE, MINE, THEIRS, STALE };
-	static const uint64_t ids[] = {[MINE] = 5, [THEIRS] = 9, [STALE] = 9};
+	enum { NONE, MINE, THEIRS, STALE, BEGUN, LATE, LATEST };
+	static const int64_t claimed_us[] = {[MINE] = 2000, [THEIRS] = 2300, [STALE] = 100, [BEGUN] = 1950, [LATE] = 2505, [LATEST] = 3300};
 	static const struct {
 		const char *row;
 		int64_t now_us;
@@ -67,9 +67,16 @@ static void courses(void **state)
 		{"older than our failure", 2000, {.at_us = 900}, NONE, COURSE_CLAIM, 0, false},
 		{"our claim: go", 2000, {.at_us = 1000}, MINE, COURSE_GO, 0, false},
 		{"our claim, later", 2300, {.at_us = 1000}, MINE, COURSE_GO, 0, false},
-		{"another has claimed: wait", 2000, {.at_us = 1000}, THEIRS, COURSE_WAIT, 2500, true},
-		{"but not for ever", 2500, {.at_us = 1000}, THEIRS, COURSE_CLAIM, 0, false},
+		{"another has claimed: wait for it to begin", 2000, {.at_us = 1000}, THEIRS, COURSE_WAIT, 2500, true},
+		{"taken over: nobody has tried for long", 2000, {.at_us = 300}, THEIRS, COURSE_CLAIM, 0, false},
+		{"taken over in a moment", 2000, {.at_us = 400}, THEIRS, COURSE_WAIT, 2075, true},
+		{"not one that is about to begin", 2000, {.at_us = 690}, THEIRS, COURSE_WAIT, 2500, true},
+		{"but not for ever", 2500, {.at_us = 1000}, LATE, COURSE_CLAIM, 0, false},
 		{"its owner has died", 2000, {.at_us = 1000}, STALE, COURSE_CLAIM, 0, false},
+		{"it has just begun: wait for its end", 2000, {.at_us = 1000}, BEGUN, COURSE_WAIT, 2450, true},
+		{"also beyond our limit", 2510, {.at_us = 1000}, LATE, COURSE_WAIT, 3005, true},
+		{"but not up to the deadline", 3390, {.at_us = 1000}, LATEST, COURSE_WAIT, 3400, true},
+		{"nor beyond", 3400, {.at_us = 1000}, LATEST, COURSE_CLAIM, 0, false},
 		{"parked, and it has failed", 2300, {.at_us = 2200}, NONE, COURSE_COUNTS, 0, false},
 		{"back: our share of the spread", 1500, {.at_us = 1400, .ok = true}, NONE, COURSE_WAIT, 1700, false},
 		{"back: go", 1700, {.at_us = 1400, .ok = true}, THEIRS, COURSE_GO, 0, false},
@@ -81,10 +88,9 @@ static void courses(void **state)
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct waiter waiter = {.failed_us = 1000, .at_us = 2000, .limit_us = 2500, .spread_us = 300, .claim = claim_word(2000, 5)};
-		uint64_t claim = rows[i].claim == NONE    ? 0
-		                 : rows[i].claim == STALE ? claim_word(100, ids[STALE])
-		                                          : claim_word(2000, ids[rows[i].claim]);
+		struct waiter waiter = {.failed_us = 1000, .at_us = 2000, .limit_us = 2500, .patience_us = 500, .end_us = 3400, .pace_us = 1600,
+		                        .spread_us = 300, .claim = claim_word(2000, 5)};
+		uint64_t claim = rows[i].claim == NONE ? 0 : claim_word(claimed_us[rows[i].claim], rows[i].claim == MINE ? 5 : 9);
 		struct view view = evidence_look(&waiter, evidence_word(&rows[i].evidence), claim, rows[i].now_us);
 		CHECK_INT(rows[i].row, view.course, rows[i].course);
 		if (view.course == COURSE_WAIT) {
@@ -114,7 +120,9 @@ static void any_words_let_go_in_time(void **state)
 	(void)state;
 	for (int i = 0; i < 500000; i++) {
 		int64_t now_us = 1000000 + (int64_t)(next_random(&seed) % 3000000);
-		struct waiter waiter = {.failed_us = 1000000, .at_us = 2000000, .limit_us = 2500000, .spread_us = 400000};
+		struct waiter waiter = {.failed_us = 1000000, .at_us = 2000000, .limit_us = 2500000, .patience_us = 500000,
+		                        .end_us = 4000000, .pace_us = 100000,
+		                        .spread_us = 400000};
 		uint64_t evidence = next_random(&seed), claim = next_random(&seed);
 		if (i % 2 == 0) /* near enough to matter */
 			evidence = evidence_word(&(struct evidence){.at_us = now_us - 2000000 + (int64_t)(evidence % 4000000), .ok = evidence >> 63});
@@ -122,7 +130,7 @@ static void any_words_let_go_in_time(void **state)
 			claim = claim_word(now_us - 2000000 + (int64_t)(claim % 4000000), claim >> 48);
 		struct view view = evidence_look(&waiter, evidence, claim, now_us);
 		if (view.course == COURSE_WAIT)
-			CHECK_RANGE("until", view.until_us, now_us + 1, now_us < waiter.limit_us ? waiter.limit_us + 400000 : now_us + 400000);
+			CHECK_RANGE("until", view.until_us, now_us + 1, now_us < 2400000 ? 2900000 : now_us + 500000);
 	}
 }
 
