@@ -42,7 +42,6 @@ struct op {
 	struct share share;
 	struct failure failure; /* the latest one of its own */
 	const char *message;    /* and its words */
-	uint32_t news;          /* the destination's, at the last op_due() */
 	bool leaves;            /* the destination is given up, for the fallback */
 	bool fell_back;         /* its attempts go to the fallback's address */
 	/* Of a connect: the socket's address family, which a fallback has to share; and it may wait for a look-up. Others

@@ -45,9 +45,9 @@ struct destination {
 	/* Attempts that operations made which failed at least once; of them, those after the first; operations that
 	 * succeeded after a failure; operations that used up their attempts. */
 	_Atomic(uint64_t) attempts, retries, recoveries, exhausted;
-	_Atomic(uint32_t) news;      /* a futex (futex(2)): changes with each result that somebody may wait for */
-	uint32_t unused;
-	char name[STATE_NAME_BYTES]; /* for people; not terminated if it is full */
+	/* Futexes (futex(2)): change with each attempt that gets through; with that, and with each that fails. */
+	_Atomic(uint32_t) successes, results;
+	_Atomic(uint64_t) name[STATE_NAME_BYTES / 8]; /* for people: bytes of text, not terminated if it is full */
 };
 
 _Static_assert(sizeof(struct state_header) == 4096 && sizeof(struct destination) == 248, "the layout of the file");

@@ -240,9 +240,9 @@ enum slept { SLEPT, SLEEP_INTERRUPTED };
  * connect would have gone on, and so does the sleep. */
 enum slept sleep_until(int64_t at_ns);
 
-/* The same, and ends early (SLEPT) when `*news` is no longer `seen` or somebody has woken `whom`, bits that a waker names
- * (FUTEX_WAIT_BITSET in futex(2)); where a sandbox denies it, after a tenth of a second. */
-enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom);
+/* The same, and ends early (SLEPT) when `*news` is no longer `seen`, or its futex is woken (futex(2)); where a sandbox
+ * denies that, after a tenth of a second. */
+enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen);
 
 /* True in a handler that interrupted this thread's sleep_until(): what it calls is nested in our hook,
  * and must not back off itself. A sleep that was left by siglongjmp is told from one that goes on by
@@ -263,13 +263,14 @@ uint64_t random_id(void);
  * its own, and everything works as before, for it alone. The file is opened at the first failure, never before, mapped,
  * and closed again. It is looked at (stat(2)) before each use, since touching a file that has been cut off is
  * SIGBUS. */
-enum { STATE_PATH_BYTES = 4096 };
+enum { STATE_PATH_BYTES = 40 };
 
 /* Told once a process why the file is not used: `why` in words, or "" and an errno. */
 typedef void state_complaint(const struct config *config, const char *path, const char *why, int error);
 
 bool state_is_off(const struct config *config);
-void state_path(const struct config *config, char path[STATE_PATH_BYTES]);
+/* RETRY_STATE, or the standard path, which is written to `standard`. */
+const char *state_path(const struct config *config, char standard[STATE_PATH_BYTES]);
 
 /* What forbids to use a file, in words; NULL = nothing. */
 const char *state_distrust(const struct stat *file);
@@ -297,9 +298,10 @@ struct share {
 	bool probes;  /* it is the circuit's probe */
 	bool paid;    /* a token, for a retry that has not been sent */
 	bool parked;  /* its backoff is over, and it waits for another's attempt */
+	uint32_t seen; /* share_news() at the last share_look() */
 };
 
-enum { SHARE_TURNS = 64, SHARE_WAKES_ALL = 3, SHARE_WAKES_PARKED = 2 };
+enum { SHARE_TURNS = 64 };
 
 /* Instants further off than this are garbage, not another processor's clock. */
 #define SHARE_CLOCK_SKEW_US INT64_C(1000000)
@@ -321,6 +323,9 @@ bool share_back_off(struct share *share, struct destination *it, const struct co
 
 /* In a backoff, at any time: COURSE_WAIT, COURSE_GO, COURSE_COUNTS or COURSE_BROKE. */
 struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+
+/* What changes when there is news for it, from what it was at the last share_look(). */
+_Atomic(uint32_t) *share_news(const struct share *share, struct destination *it);
 
 /* After COURSE_COUNTS: takes another's failure as its own. */
 void share_counts(struct share *share, struct destination *it, const struct config *config, int64_t failed_us, int64_t now_ns);

@@ -157,9 +157,7 @@ static int read_environment(struct status *status)
 		          "A file is named with --state.");
 		return CLI_USAGE;
 	}
-	state_path(&status->config, standard);
-	if (status->path == NULL)
-		status->path = standard;
+	status->path = state_path(&status->config, standard);
 	return CLI_OK;
 }
 

@@ -14,7 +14,7 @@
 
 bool status_name(const struct destination *it, char name[STATE_NAME_BYTES + 1])
 {
-	memcpy(name, it->name, STATE_NAME_BYTES);
+	memcpy(name, (const char *)it->name, STATE_NAME_BYTES);
 	name[STATE_NAME_BYTES] = '\0';
 	return (atomic_load_explicit(&it->tag, memory_order_acquire) & 1) != 0; /* even: free, or being made */
 }

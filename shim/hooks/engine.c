@@ -274,9 +274,7 @@ enum due op_due(struct op *op, struct verdict *verdict, int64_t *again_ns)
 	*again_ns = verdict->at_ns;
 	if (it == NULL)
 		return now_ns >= verdict->at_ns ? DUE_GO : DUE_LATER;
-	op->news = atomic_load_explicit(&it->news, memory_order_acquire);
 	struct view view = share_look(&op->share, it, op->config, now_ns);
-	op->share.parked = view.parked;
 	switch (view.course) {
 	case COURSE_GO: return DUE_GO;
 	case COURSE_WAIT: *again_ns = view.until_us * 1000 + 999; return DUE_LATER;
@@ -292,7 +290,7 @@ enum slept op_sleep(struct op *op, int64_t again_ns)
 	struct destination *it = op->share.evident ? destination_of(op, false) : NULL;
 	if (it == NULL)
 		return sleep_until(again_ns);
-	return sleep_for_news(again_ns, &it->news, op->news, op->share.parked ? SHARE_WAKES_ALL : SHARE_WAKES_ALL & ~SHARE_WAKES_PARKED);
+	return sleep_for_news(again_ns, share_news(&op->share, it), op->share.seen);
 }
 
 enum awaited op_wait(struct op *op, struct verdict *verdict)

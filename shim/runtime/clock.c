@@ -124,12 +124,12 @@ static int64_t nap_end(int64_t at_ns)
 	return thread_is_alone() || at_ns < slice_end_ns ? at_ns : slice_end_ns;
 }
 
-static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom)
+static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 {
 	for (;;) {
-		int64_t end_ns = nap_end(at_ns);
-		struct timespec end = timespec_of(end_ns);
-		int error = syscall(SYS_futex, news, FUTEX_WAIT_BITSET, seen, &end, NULL, whom) == 0 ? 0 : errno;
+		int64_t end_ns = nap_end(at_ns), left_ns = end_ns - clock_now_ns();
+		struct timespec left = timespec_of(left_ns > 0 ? left_ns : 0);
+		int error = syscall(SYS_futex, news, FUTEX_WAIT, seen, &left, NULL, 0) == 0 ? 0 : errno;
 		if (pthread_testcancel != NULL)
 			pthread_testcancel();
 		if (error == ETIMEDOUT && end_ns < at_ns)
@@ -139,11 +139,11 @@ static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, 
 	}
 }
 
-enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen, uint32_t whom)
+enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 {
 	const int64_t glance_ns = 100 * NS_PER_MS;
 	fall_asleep(at_ns);
-	int error = wait_for_news(at_ns, news, seen, whom);
+	int error = wait_for_news(at_ns, news, seen);
 	if (error == ETIMEDOUT || error == EAGAIN)
 		error = 0;
 	if (error != 0 && error != EINTR) { /* denied */

@@ -60,10 +60,15 @@ static void close_circuit(struct destination *it)
 
 /* ---- evidence -------------------------------------------------------------------------------------- */
 
-static void wake(struct destination *it, uint32_t whom)
+static void wake(_Atomic(uint32_t) *futex)
 {
-	atomic_fetch_add_explicit(&it->news, 1, memory_order_release);
-	syscall(SYS_futex, &it->news, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, whom);
+	atomic_fetch_add_explicit(futex, 1, memory_order_release);
+	syscall(SYS_futex, futex, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+_Atomic(uint32_t) *share_news(const struct share *share, struct destination *it)
+{
+	return share->parked ? &it->results : &it->successes;
 }
 
 /* The latest wins: an attempt that has hung for long tells nothing against a later one. */
@@ -95,7 +100,9 @@ static void testify(struct share *share, struct destination *it, const struct fa
 	tell(&it->evidence, &evidence);
 	if (share != NULL)
 		let_go(share, it);
-	wake(it, evidence.ok ? SHARE_WAKES_ALL : SHARE_WAKES_PARKED);
+	wake(&it->results);
+	if (evidence.ok)
+		wake(&it->successes);
 }
 
 /* ---- an operation ---------------------------------------------------------------------------------- */
@@ -137,14 +144,14 @@ void share_failed(struct share *share, struct destination *it, const struct conf
 	} else if (share->evident) {
 		testify(share, it, failure, now_ns);
 	} else if (let_go(share, it)) {
-		wake(it, SHARE_WAKES_PARKED);
+		wake(&it->results);
 	}
 }
 
 void share_withdraw(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
 {
 	if (let_go(share, it))
-		wake(it, SHARE_WAKES_PARKED);
+		wake(&it->results);
 	if (share->paid)
 		give_tokens(it, config, 1, now_ns);
 	share->paid = false;
@@ -191,7 +198,7 @@ bool share_back_off(struct share *share, struct destination *it, const struct co
 	return true;
 }
 
-struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+static struct view look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
 {
 	struct view view;
 	int64_t now_us = now_ns / 1000;
@@ -209,6 +216,17 @@ struct view share_look(struct share *share, struct destination *it, const struct
 			return view;
 	}
 	view.course = COURSE_GO; /* others are at it all the time: nobody is held up for long */
+	return view;
+}
+
+struct view share_look(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+{
+	/* Before the look: what comes after it must not be slept through. */
+	uint32_t successes = atomic_load_explicit(&it->successes, memory_order_acquire);
+	uint32_t results = atomic_load_explicit(&it->results, memory_order_acquire);
+	struct view view = look(share, it, config, now_ns);
+	share->parked = view.parked;
+	share->seen = view.parked ? results : successes;
 	return view;
 }
 

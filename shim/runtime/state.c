@@ -1,10 +1,12 @@
 /* The file that all processes of a user share, and the places in it. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "retryshim/runtime.h"
@@ -30,19 +32,17 @@ static _Atomic(bool) given_up; /* no file in this process any more */
 
 bool state_is_off(const struct config *config) { return strcmp(config->state, "off") == 0; }
 
-void state_path(const struct config *config, char path[STATE_PATH_BYTES])
+const char *state_path(const struct config *config, char standard[STATE_PATH_BYTES])
 {
 	char digits[12];
-	size_t at = sizeof digits, used = strnlen(config->state, STATE_PATH_BYTES - 1);
-	memcpy(path, config->state, used);
-	path[used] = '\0';
-	if (used != 0)
-		return;
+	size_t at = sizeof digits;
+	if (config->state[0] != '\0')
+		return config->state;
 	digits[--at] = '\0';
 	for (uid_t user = geteuid(), left = user; at == sizeof digits - 1 || left != 0; left /= 10)
 		digits[--at] = (char)('0' + left % 10);
-	strcpy(path, "/dev/shm/retryshim-");
-	strcat(path, digits + at);
+	strcpy(standard, "/dev/shm/retryshim-");
+	return strcat(standard, digits + at);
 }
 
 const char *state_distrust(const struct stat *file)
@@ -158,6 +158,21 @@ static struct state *open_state(const char *path, const char **why)
 	return state != NULL ? keep(state, &status) : NULL;
 }
 
+/* A library that shows the program another time (libfaketime) shows it to us as well: instants in the file would be
+ * nonsense to others. */
+static bool clock_is_odd(void)
+{
+	static _Atomic(int) known; /* 1: it is the kernel's; 2: it is not */
+	struct timespec kernels;
+	int state = atomic_load_explicit(&known, memory_order_relaxed);
+	if (state != 0 || syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &kernels) != 0)
+		return state == 2;
+	int64_t apart_ns = clock_now_ns() - ((int64_t)kernels.tv_sec * NS_PER_S + kernels.tv_nsec);
+	state = apart_ns < -NS_PER_S || apart_ns > NS_PER_S ? 2 : 1;
+	atomic_store_explicit(&known, state, memory_order_relaxed);
+	return state == 2;
+}
+
 /* ---- the mapping ----------------------------------------------------------------------------------- */
 
 /* The mapping of the file that lies there now; NULL if there is none. Touching a file that was cut off under us is
@@ -177,12 +192,13 @@ static struct state *mapped(const char *path, bool *missing)
 
 static struct state *state_of(const struct config *config, bool make, state_complaint *complain)
 {
-	char path[STATE_PATH_BYTES];
-	const char *why;
+	char standard[STATE_PATH_BYTES];
+	const char *path, *why;
 	bool missing;
-	if (state_is_off(config) || atomic_load_explicit(&given_up, memory_order_relaxed) || getauxval(AT_SECURE) != 0)
+	if (state_is_off(config) || atomic_load_explicit(&given_up, memory_order_relaxed) || getauxval(AT_SECURE) != 0 ||
+	    clock_is_odd())
 		return &private_state;
-	state_path(config, path);
+	path = state_path(config, standard);
 	struct state *state = mapped(path, &missing);
 	if (state != NULL || (missing && !make))
 		return state;
@@ -206,17 +222,18 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
 	return hash;
 }
 
-/* A host's own numbers mean another host in another network namespace. */
-static ino_t network_namespace(void)
+/* The same address is another host in another network namespace, and the same instant another one in another time
+ * namespace (time_namespaces(7)). */
+static uint64_t mix_namespace(uint64_t hash, const char *path)
 {
 	struct stat status;
-	return stat("/proc/self/ns/net", &status) == 0 ? status.st_ino : 0;
+	return stat(path, &status) == 0 ? mix(hash, &status.st_ino, sizeof status.st_ino) : hash;
 }
 
 uint64_t state_tag(const struct target *target)
 {
-	ino_t namespace = network_namespace();
-	uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), &namespace, sizeof namespace);
+	uint64_t hash = mix_namespace(UINT64_C(0xcbf29ce484222325), "/proc/self/ns/net");
+	hash = mix_namespace(hash, "/proc/self/ns/time");
 	char kind = target->is_unix ? 'u' : target->has_address ? 'a' : 'n';
 	hash = mix(hash, &kind, 1);
 	hash = mix(hash, &target->by_proxy, 1);
@@ -235,26 +252,32 @@ uint64_t state_tag(const struct target *target)
 	return hash != 1 ? hash : 3;
 }
 
-static void set_name(struct destination *it, const struct target *target)
+/* "HOST:PORT (ADDRESS)": several addresses of one name are several destinations. */
+static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 {
-	char text[TARGET_TEXT_MAX];
-	target_format(target, text, sizeof text);
-	memset(it->name, 0, sizeof it->name);
-	memcpy(it->name, text, strnlen(text, sizeof it->name));
+	struct target address = {.has_address = true};
+	char text[INET6_ADDRSTRLEN + 2];
+	target_format(target, name, STATE_NAME_BYTES);
+	size_t used = strlen(name);
 	if (!target->has_address || target->name[0] == '\0')
 		return;
-	/* Several addresses of one name are several destinations. */
-	struct target address = *target;
-	char *end = it->name + strnlen(it->name, sizeof it->name);
-	address.name[0] = '\0';
-	address.port = 0;
+	memcpy(address.address, target->address, sizeof address.address);
 	target_format(&address, text, sizeof text);
-	size_t length = strlen(text);
-	if (length + 3 > (size_t)(it->name + sizeof it->name - end))
+	if (used + strlen(text) + 4 > STATE_NAME_BYTES)
 		return;
-	memcpy(end, " (", 2);
-	memcpy(end + 2, text, length);
-	end[2 + length] = ')';
+	strcat(strcat(strcat(name, " ("), text), ")");
+}
+
+/* Two may do so at once, and write the same. */
+static void set_name(struct destination *it, const struct target *target)
+{
+	union {
+		char text[STATE_NAME_BYTES];
+		uint64_t words[STATE_NAME_BYTES / 8];
+	} name = {{0}};
+	write_name(target, name.text);
+	for (size_t i = 0; i < sizeof name.words / sizeof name.words[0]; i++)
+		atomic_store_explicit(&it->name[i], name.words[i], memory_order_relaxed);
 }
 
 /* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. */

@@ -24,7 +24,7 @@ WARNINGS = "-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror".spl
 GREETING = "greet=hello"
 
 # A backoff long enough for a test to act in it, however busy the machine is.
-SLOW = {"base_delay_ms": 400, "multiplier": "1.0", "max_attempts": 30}
+SLOW = {"base_delay_ms": 400, "multiplier": "1.0", "max_attempts": 30, "budget": "off"}
 # One that nobody waits for the end of.
 ENDLESS = {"base_delay_ms": 3600000, "max_delay_ms": 3600000, "timeout_ms": 0}
 

@@ -11,7 +11,7 @@ from hosts import ENDLESS, Host, LatePort, compiled, run_host
 
 WAITS = ["poll", "ppoll", "select", "pselect"]
 # A backoff that is soon over, as often as it takes.
-BRIEF = {"base_delay_ms": 100, "multiplier": "1.0", "max_attempts": 1000}
+BRIEF = {"base_delay_ms": 100, "multiplier": "1.0", "max_attempts": 1000, "budget": "off"}
 CONNECTED = {"connect": "ok", "error_again": "ok", "greeting": "hello"}
 REFUSED = {"start": "EINPROGRESS", "connect": "ECONNREFUSED", "error_again": "ok"}
 

@@ -75,7 +75,7 @@ def test_retry_after_is_a_floor(value, floor_ms):
         assert result.stdout == b"ok\n"
         assert floor_ms <= gaps_ms(server)[0] < 15000
     delay = events(result)[0]["delay_ms"]
-    assert floor_ms <= delay <= 2000
+    assert floor_ms <= delay <= 2000 * 1.25  # all who are turned away at once come back spread out
 
 
 def test_retry_after_below_the_backoff_changes_nothing():

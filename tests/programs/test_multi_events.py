@@ -43,7 +43,9 @@ def test_due(style, fault):
     with FaultServer(["503", "200"], open_after="60s" if fault == "refused" else "0s") as server:
         result = multi(style, *one(server), "until", "due", "remove", "drive", "due", base_delay_ms=700)
     (first,), (after,) = numbers(result, r"due (-?\d+)")
-    assert "backoff" in lines(result) and 300 < first <= 700 and after == -1
+    # Where others may learn that the host is back, that is looked at now and then.
+    least, most = (0, 100) if fault == "refused" else (300, 700)
+    assert "backoff" in lines(result) and least < first <= most and after == -1
 
 
 @pytest.mark.parametrize("style, how, ready", [
@@ -99,7 +101,8 @@ def test_crowd(style):
     script = ["503", "503,close=1", "reset-after", "empty"] * 50
     with FaultServer([*script, "200"]) as server:
         words = [word for _ in range(200) for word in one(server)]
-        result = multi(style, *words, "drive", "told", "all", max_attempts=100, base_delay_ms=300, multiplier="1.0")
+        result = multi(style, *words, "drive", "told", "all", max_attempts=100, base_delay_ms=300, multiplier="1.0",
+                       budget="off")
         assert len(server.requests()) == 400
     recovered(result, 200)
     assert running(result)[0] == 200 and running(result)[-1] == 0 and told(result, "cpu_ms") < 3000

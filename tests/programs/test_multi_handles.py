@@ -240,7 +240,8 @@ def test_threads(style):
     with FaultServer([*["503", "reset-after", "empty"] * 4, "200"]) as server, FaultServer(["503", "200"]) as other:
         words = [f"style={style}", *["new", f"url={server.url}/x", "headers", "fresh=1", "add"] * 6, "drive", "all"]
         alone = ["new", f"url={other.url}/x", "headers", "perform", "info"]
-        result = multi(style, *words, "--", *words, "--", *words, *alone, max_attempts=20, base_delay_ms=5, multiplier="1.0")
+        result = multi(style, *words, "--", *words, "--", *words, *alone, max_attempts=20, base_delay_ms=5, multiplier="1.0",
+                       budget="off")
         assert len(server.requests()) == 12 + 18 and steps(other) == ["503", "200"]
     assert sorted(done(result)) == sorted([(number, 0) for number in range(6)] * 3)
     assert bodies(result) == [RIGHT] * 19

@@ -81,17 +81,12 @@ long syscall(long number, ...)
 	va_start(arguments, number);
 	const _Atomic(uint32_t) *news = va_arg(arguments, const _Atomic(uint32_t) *);
 	int operation = va_arg(arguments, int);
-	(void)va_arg(arguments, int);
-	(void)va_arg(arguments, void *);
-	(void)va_arg(arguments, void *);
-	uint32_t whom = va_arg(arguments, uint32_t);
 	va_end(arguments);
-	if (number != SYS_futex || operation != FUTEX_WAKE_BITSET)
+	if (number != SYS_futex || operation != FUTEX_WAKE)
 		abort();
 	for (size_t i = 0; running != NULL && i < running->count; i++) {
 		struct process *process = &running->processes[i];
-		uint32_t bits = process->share.parked ? SHARE_WAKES_ALL : SHARE_WAKES_ALL & ~SHARE_WAKES_PARKED;
-		if (process->asleep && &process->destination->news == news && (bits & whom) != 0)
+		if (process->asleep && share_news(&process->share, process->destination) == news)
 			process_after(running, process, WAKE_NS, look);
 	}
 	return 0;
@@ -141,7 +136,7 @@ static bool judge(struct world *world, struct process *process, bool broke)
 static void rest(struct world *world, struct process *process)
 {
 	bool deaf = !process->share.evident;
-	bool news = !deaf && atomic_load(&process->destination->news) != process->news;
+	bool news = !deaf && atomic_load(share_news(&process->share, process->destination)) != process->share.seen;
 	process_after(world, process, news ? 0 : process->again_ns - world->now_ns, look);
 	process->asleep = !deaf && !news;
 }
@@ -151,9 +146,7 @@ static bool waits(struct world *world, struct process *process, int64_t *again_n
 {
 	const struct config *config = world->config;
 	struct destination *it = process->destination;
-	process->news = atomic_load(&it->news);
 	struct view view = share_look(&process->share, it, config, world->now_ns);
-	process->share.parked = view.parked;
 	if (view.course == COURSE_WAIT) {
 		*again_ns = view.until_us * 1000 + 999;
 		return true;

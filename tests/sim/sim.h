@@ -64,7 +64,6 @@ struct process {
 	struct failure failure;
 	struct verdict verdict;
 	uint64_t id, random;
-	uint32_t news;
 	bool has_failed, asleep;
 	int64_t again_ns; /* when it looked last, it was to look again then */
 	/* For the experiments. */
