@@ -21,11 +21,14 @@
 
 enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300, TARGET_ADDRESSES = 8 };
 
+/* How it gets there. */
+enum way { WAY_DIRECT, WAY_BY_PROXY, WAY_LOOK_UP /* only its name is asked for */ };
+
 /* Where an operation goes. Filled by a hook with what it knows; the rest stays zero. */
 struct target {
 	bool is_unix;
 	bool has_address;
-	bool by_proxy;       /* reached through one: to its host, another way */
+	enum way way;        /* the same host by another way is another destination to the host's processes */
 	uint8_t address[16]; /* IPv6, or IPv4 in its mapped form ::ffff:a.b.c.d; network order */
 	uint16_t port;       /* host order; 0 = unknown */
 	char name[HOST_NAME_MAX_BYTES]; /* host name, or the unix socket's path; "" = unknown */

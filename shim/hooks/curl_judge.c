@@ -21,7 +21,7 @@ static bool begin(struct easy *easy)
 		return true;
 	}
 	facts_target(easy, &target);
-	target.by_proxy = easy->options.proxied;
+	target.way = easy->options.proxied ? WAY_BY_PROXY : WAY_DIRECT;
 	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
@@ -195,7 +195,7 @@ void judge_first_success(struct easy *easy)
 {
 	struct target target;
 	facts_target(easy, &target);
-	target.by_proxy = easy->options.proxied;
+	target.way = easy->options.proxied ? WAY_BY_PROXY : WAY_DIRECT;
 	forget_address(&target);
 	engine_succeeded(easy->config, &target);
 }

@@ -147,7 +147,8 @@ static const char *fallback_obstacle(const struct op *op, struct target *to)
 
 bool op_fallback(const struct op *op, struct target *to)
 {
-	return !op->fell_back && match_fallback(op->config, &op->target, to) && fallback_obstacle(op, to) == NULL;
+	return !op->fell_back && op->target.way != WAY_LOOK_UP && match_fallback(op->config, &op->target, to) &&
+	       fallback_obstacle(op, to) == NULL;
 }
 
 /* It was wanted, and there is one that does not fit. */
@@ -156,7 +157,7 @@ static void tell_obstacle(const struct op *op)
 	char text[TARGET_TEXT_MAX];
 	struct target to;
 	const char *why;
-	if (op->fell_back || !match_fallback(op->config, &op->target, &to) || (why = fallback_obstacle(op, &to)) == NULL)
+	if (op->fell_back || op->target.way == WAY_LOOK_UP || !match_fallback(op->config, &op->target, &to) || (why = fallback_obstacle(op, &to)) == NULL)
 		return;
 	target_format(&to, text, sizeof text);
 	report_unused(op->config, "RETRY_FALLBACK", text, why, 0, "the error stands");

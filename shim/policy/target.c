@@ -48,6 +48,7 @@ bool target_set_address(struct target *target, const char *text)
 
 void target_set_lookup(struct target *target, const char *node, const char *service)
 {
+	target->way = WAY_LOOK_UP;
 	if (node != NULL)
 		memcpy(target->name, node, strnlen(node, sizeof target->name - 1));
 	if (service != NULL)

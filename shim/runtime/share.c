@@ -125,7 +125,7 @@ void share_standing(const struct share *share, struct destination *it, const str
 	standing->circuit_open = !share->probes && circuit_refuses(config, load(&it->circuit), now_ms);
 	standing->floor_ns = floor_ms(config, load(&it->floor), now_ms) * NS_PER_MS;
 	uint64_t bucket = load(&it->bucket);
-	bool rides = class->connection_evidence && claim_stands(load(&it->claim), now_ns / 1000, config->base_delay_ms * 1000);
+	bool rides = class->connection_evidence && claim_stands(load(&it->claim), now_ns / 1000, config->max_delay_ms * 1000);
 	standing->no_token = !rides && !budget_take(config, &bucket, now_ms);
 }
 

@@ -236,7 +236,7 @@ uint64_t state_tag(const struct target *target)
 	hash = mix_namespace(hash, "/proc/self/ns/time");
 	char kind = target->is_unix ? 'u' : target->has_address ? 'a' : 'n';
 	hash = mix(hash, &kind, 1);
-	hash = mix(hash, &target->by_proxy, 1);
+	hash = mix(hash, &target->way, sizeof target->way);
 	hash = mix(hash, &target->port, sizeof target->port);
 	if (kind == 'a') {
 		hash = mix(hash, target->address, sizeof target->address);
@@ -252,20 +252,21 @@ uint64_t state_tag(const struct target *target)
 	return hash != 1 ? hash : 3;
 }
 
-/* "HOST:PORT (ADDRESS)": several addresses of one name are several destinations. */
+/* "HOST:PORT (ADDRESS)", or another word that tells destinations of one name apart. */
 static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 {
+	static const char ways[][12] = {[WAY_BY_PROXY] = "by proxy", [WAY_LOOK_UP] = "look-up"};
 	struct target address = {.has_address = true};
-	char text[INET6_ADDRSTRLEN + 2];
+	char text[INET6_ADDRSTRLEN + 2] = "";
 	target_format(target, name, STATE_NAME_BYTES);
-	size_t used = strlen(name);
-	if (!target->has_address || target->name[0] == '\0')
-		return;
-	memcpy(address.address, target->address, sizeof address.address);
-	target_format(&address, text, sizeof text);
-	if (used + strlen(text) + 4 > STATE_NAME_BYTES)
-		return;
-	strcat(strcat(strcat(name, " ("), text), ")");
+	if (target->has_address && target->name[0] != '\0') {
+		memcpy(address.address, target->address, sizeof address.address);
+		target_format(&address, text, sizeof text);
+	} else {
+		strcpy(text, ways[target->way]);
+	}
+	if (text[0] != '\0' && strlen(name) + strlen(text) + 4 <= STATE_NAME_BYTES)
+		strcat(strcat(strcat(name, " ("), text), ")");
 }
 
 /* Two may do so at once, and write the same. */
