@@ -137,12 +137,28 @@ static void only_decorrelated_looks_back(void **state)
 	}
 }
 
+static void the_longest_is_a_bound(void **state)
+{
+	static const char *const jitters[] = {"full", "equal", "decorrelated", "none", "0.3", "1"};
+	uint64_t seed = 9;
+	(void)state;
+	for (size_t i = 0; i < COUNT(jitters); i++) {
+		struct config config = config_with("RETRY_JITTER", jitters[i]);
+		for (int n = 0; n < 2000; n++) {
+			int next = 2 + n % 8;
+			int64_t previous = MS(n * 7), most = backoff_most_ns(&config, next, previous);
+			CHECK_RANGE(jitters[i], backoff_ns(&config, next, previous, next_random(&seed)), 0, most);
+			CHECK_RANGE(jitters[i], most, 1, MS(30000));
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sequences_without_jitter),    cmocka_unit_test(bounds_of_each_jitter),
 		cmocka_unit_test(extremes_stay_within_the_cap), cmocka_unit_test(distribution_is_uniform),
-		cmocka_unit_test(only_decorrelated_looks_back),
+		cmocka_unit_test(only_decorrelated_looks_back), cmocka_unit_test(the_longest_is_a_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ static void check_verdict(const char *row, const struct verdict *verdict, const 
 {
 	CHECK_TEXT(row, event_name(verdict->event), event);
 	CHECK_TEXT(row, reason_name(verdict->reason), reason);
-	CHECK_INT(row, verdict->action, verdict->event == EVENT_ATTEMPT_FAILED ? ACTION_RETRY : ACTION_DELIVER);
+	bool goes_on = verdict->event == EVENT_ATTEMPT_FAILED || verdict->event == EVENT_FALLBACK;
+	CHECK_INT(row, verdict->action, goes_on ? ACTION_RETRY : ACTION_DELIVER);
 }
 
 /* Each row has every later cause as well, so that only the right order gives its answer. */
@@ -227,6 +228,66 @@ static void attempts_allowed(void **state)
 	}
 }
 
+/* What the host knows, in the order in which it counts. */
+static void what_the_host_knows(void **state)
+{
+	static const struct {
+		const char *row;
+		struct failure failure;
+		int attempt;
+		struct standing standing;
+		const char *event, *reason;
+	} rows[] = {
+		{"nothing", {.code = ECONNREFUSED}, 1, {0}, "attempt_failed", ""},
+		{"an open circuit", {.code = ECONNREFUSED}, 1, {.circuit_open = true}, "given_up", "breaker"},
+		{"no token", {.code = ECONNREFUSED}, 1, {.no_token = true}, "given_up", "budget"},
+		{"both", {.code = ECONNREFUSED}, 1, {.circuit_open = true, .no_token = true}, "given_up", "breaker"},
+		{"used up comes first", {.code = ECONNREFUSED}, 3, {.circuit_open = true, .no_token = true}, "exhausted", ""},
+		{"so does what is never retried", {.code = EACCES}, 1, {.circuit_open = true, .no_token = true, .has_fallback = true}, "not_retryable", ""},
+		{"and what is not safe", {.source = SOURCE_HTTP, .code = 503}, 1, {.circuit_open = true, .has_fallback = true}, "given_up", "unsafe"},
+		{"a fallback, not yet", {.code = ECONNREFUSED}, 1, {.has_fallback = true}, "attempt_failed", ""},
+		{"a fallback, used up", {.code = ECONNREFUSED}, 3, {.has_fallback = true}, "fallback", ""},
+		{"a fallback, open", {.code = ECONNREFUSED}, 1, {.has_fallback = true, .circuit_open = true}, "fallback", ""},
+		{"a fallback, no token", {.code = ECONNREFUSED}, 1, {.has_fallback = true, .no_token = true}, "fallback", ""},
+		{"a fallback, but no body", {.code = ECONNREFUSED, .unrewindable = true}, 3, {.has_fallback = true}, "exhausted", ""},
+		{"a fallback for a GET's 503", {.source = SOURCE_HTTP, .code = 503, .repeatable = true}, 3, {.has_fallback = true}, "fallback", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct config config = config_default();
+		struct progress progress = {.attempt = rows[i].attempt, .deadline_ns = NONE};
+		struct verdict verdict = decide(&config, &progress, &rows[i].failure, &rows[i].standing, start_ns, 7);
+		check_verdict(rows[i].row, &verdict, rows[i].event, rows[i].reason);
+		if (strcmp(rows[i].event, "fallback") == 0)
+			CHECK_INT(rows[i].row, verdict.at_ns, start_ns);
+	}
+}
+
+/* The floor lies under the drawn delay, and the deadline above it. */
+static void the_floor(void **state)
+{
+	static const struct {
+		int64_t floor_ms, least_ms, most_ms;
+	} rows[] = {{0, 0, 1000}, {500, 500, 1000}, {5000, 5000, 6250}, {24000, 24000, 30000}};
+	struct config config = config_default();
+	uint64_t seed = 1;
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		for (int n = 0; n < 1000; n++) {
+			struct progress progress = {.attempt = 1, .deadline_ns = NONE};
+			struct standing standing = {.floor_ns = MS(rows[i].floor_ms)};
+			struct failure failure = {.code = ECONNREFUSED};
+			struct verdict verdict = decide(&config, &progress, &failure, &standing, start_ns, next_random(&seed));
+			CHECK_RANGE("delay", verdict.delay_ns, MS(rows[i].least_ms), MS(rows[i].most_ms));
+			CHECK_RANGE("the longest", verdict.most_ns, verdict.delay_ns, MS(rows[i].most_ms));
+		}
+	struct progress progress = {.attempt = 1, .deadline_ns = start_ns + MS(5000)};
+	struct standing standing = {.floor_ns = MS(5000)};
+	struct failure failure = {.code = ECONNREFUSED};
+	struct verdict verdict = decide(&config, &progress, &failure, &standing, start_ns, 0);
+	check_verdict("beyond the deadline", &verdict, "given_up", "deadline");
+}
+
 /* What the engine does: attempts of attempt_ms each, until the verdict is to deliver. Returns the
  * attempts made; instants[] gets the start of each, in ms since the operation's start. */
 static int simulate(const struct config *config, const struct failure *failure, int64_t attempt_ms,
@@ -331,7 +392,7 @@ int main(void)
 		cmocka_unit_test(order_of_the_questions), cmocka_unit_test(unsafe_needs_both),
 		cmocka_unit_test(some_codes_mean_sent), cmocka_unit_test(refused_and_resumable), cmocka_unit_test(a_response_means_sent),
 		cmocka_unit_test(deadline_to_the_nanosecond), cmocka_unit_test(retry_after_is_a_floor),
-		cmocka_unit_test(attempts_allowed), cmocka_unit_test(whole_operations),
+		cmocka_unit_test(attempts_allowed), cmocka_unit_test(what_the_host_knows), cmocka_unit_test(the_floor), cmocka_unit_test(whole_operations),
 		cmocka_unit_test(own_limit_binds), cmocka_unit_test(names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -193,11 +193,38 @@ static void skip_wins(void **state)
 	}
 }
 
+static void fallbacks(void **state)
+{
+	static const struct {
+		const char *list, *target, *to; /* "" = none */
+	} rows[] = {
+		{"db:5432=10.0.0.2:5433", "db||5432", "10.0.0.2:5433"},
+		{"db:5432=10.0.0.2:5433", "DB||5432", "10.0.0.2:5433"},
+		{"db:5432=10.0.0.2:5433", "db||5433", ""},
+		{"db:5432=10.0.0.2:5433", "web||5432", ""},
+		{"10.0.0.1:80=other:81", "name|10.0.0.1|80", "other:81"},
+		{"a:1=b:2,db:5432=c:3,db:5432=d:4", "db||5432", "c:3"},
+		{"[::1]:80=[::2]:81", "|::1|80", "[::2]:81"},
+		{"*:80=proxy:3128", "anything||80", "proxy:3128"},
+		{"", "db||5432", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct config config = config_with("RETRY_FALLBACK", rows[i].list);
+		struct target target = target_of(rows[i].target), to;
+		char text[TARGET_TEXT_MAX] = "";
+		if (match_fallback(&config, &target, &to))
+			target_format(&to, text, sizeof text);
+		CHECK_TEXT(rows[i].list, text, rows[i].to);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names), cmocka_unit_test(ports), cmocka_unit_test(networks), cmocka_unit_test(unix_sockets),
 		cmocka_unit_test(validity), cmocka_unit_test(long_inputs), cmocka_unit_test(skip_wins),
+		cmocka_unit_test(fallbacks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
