@@ -2,6 +2,7 @@
 # make demo       curl, wget and python recovering from a server's faults, before and after
 # make check      every test
 # make bench      what it costs, in instructions and system calls
+# make fuzz       what any bytes in the state file do, for FUZZ_SECONDS (120): libFuzzer, with clang
 # make sim        what many processes do to a server together: a simulation over the shipped policy
 # make install    PREFIX=/usr/local DESTDIR=
 
@@ -34,7 +35,7 @@ SO_OBJECTS := $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hoo
 CLI_OBJECTS := $(call objects,shim/cli/*.c)
 
 all: $(B)/libretryshim.so $(B)/retryshim
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench sim install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -120,6 +121,26 @@ $(B)/tests/sim: $(wildcard tests/sim/*.[ch] include/retryshim/*.h) $(SIM_OBJECTS
 
 sim: $(B)/tests/sim
 	@$< $(B)/sim.svg
+
+# What it finds is written to $(B)/fuzz; what it learns, to $(B)/fuzz/corpus.
+FUZZ := $(B)/tests/fuzz_state
+FUZZ_SECONDS ?= 120
+FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c) $(addprefix shim/,runtime/share.c runtime/state.c runtime/clock.c cli/duration.c \
+	cli/output.c cli/status_facts.c cli/status_file.c cli/status_json.c cli/status_table.c cli/status_text.c)
+
+$(FUZZ): $(FUZZ_C) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
+	@mkdir -p $(@D) $(B)/fuzz/corpus
+	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $(FUZZ_C)
+
+fuzz: $(FUZZ)
+	@$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus
+
+# What is known, each once; then ten seconds of luck.
+check-fuzz: $(FUZZ)
+	@$< -runs=0 -verbosity=0 -artifact_prefix=$(B)/fuzz/ tests/fuzz/corpus
+	@$< -max_total_time=10 -max_len=2048 -verbosity=0 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus
+	@echo "fuzz: clean"
 
 demo:
 	@scripts/deps demo

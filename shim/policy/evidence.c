@@ -39,13 +39,15 @@ static struct view wait(int64_t until_us, bool parked)
 	return (struct view){.course = COURSE_WAIT, .until_us = until_us, .parked = parked};
 }
 
+static struct view simply(enum course course) { return (struct view){.course = course}; }
+
 /* The destination is back: nobody waits longer than without that news, and not all start at once. */
 static struct view let_go(const struct waiter *waiter, int64_t back_us, int64_t now_us)
 {
 	int64_t start_us = back_us + waiter->spread_us;
 	if (waiter->at_us > back_us && waiter->at_us < start_us)
 		start_us = waiter->at_us;
-	return now_us >= start_us ? (struct view){.course = COURSE_GO} : wait(start_us, false);
+	return now_us >= start_us ? simply(COURSE_GO) : wait(start_us, false);
 }
 
 /* Until when another's claim is; now_us or earlier: not at all. */
@@ -74,9 +76,9 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 	if (news)
 		return (struct view){.course = COURSE_COUNTS, .until_us = latest.at_us};
 	if (own)
-		return (struct view){.course = COURSE_GO};
+		return simply(COURSE_GO);
 	int64_t until_us = worth_waiting(waiter, &latest, claim, now_us);
-	return now_us < until_us ? wait(until_us, true) : (struct view){.course = COURSE_CLAIM};
+	return now_us < until_us ? wait(until_us, true) : simply(COURSE_CLAIM);
 }
 
 int64_t evidence_pace_us(const struct config *config, int64_t most_us)
