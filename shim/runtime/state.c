@@ -190,6 +190,17 @@ static struct state *mapped(const char *path, bool *missing)
 	return NULL;
 }
 
+static void do_without(const struct config *config, const char *path, const char *why, int error, state_complaint *complain)
+{
+	static _Atomic(int) told;
+	/* The next failure may meet better times. */
+	bool passes = why[0] == '\0' && (error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR);
+	if (!passes)
+		atomic_store_explicit(&given_up, true, memory_order_relaxed);
+	if (complain != NULL && atomic_exchange_explicit(&told, 1, memory_order_relaxed) == 0)
+		complain(config, path, why, error);
+}
+
 static struct state *state_of(const struct config *config, bool make, state_complaint *complain)
 {
 	char standard[STATE_PATH_BYTES];
@@ -206,8 +217,8 @@ static struct state *state_of(const struct config *config, bool make, state_comp
 	hold_begin(&hold);
 	state = open_state(path, &why);
 	int error = errno;
-	if (state == NULL && !atomic_exchange_explicit(&given_up, true, memory_order_relaxed) && complain != NULL)
-		complain(config, path, why, error);
+	if (state == NULL)
+		do_without(config, path, why, error, complain);
 	hold_end(&hold);
 	return state != NULL ? state : &private_state;
 }
