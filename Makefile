@@ -42,7 +42,7 @@ all: $(B)/libretryshim.so $(B)/retryshim
 $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
-$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state.c shim/runtime/clock.c)
+$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c)
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
@@ -138,8 +138,8 @@ fuzz: $(FUZZ)
 
 # What is known, each once; then ten seconds of luck.
 check-fuzz: $(FUZZ)
-	@$< -runs=0 -verbosity=0 -artifact_prefix=$(B)/fuzz/ tests/fuzz/corpus
-	@$< -max_total_time=10 -max_len=2048 -verbosity=0 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus
+	@for how in -runs=0 '-max_total_time=10 -max_len=2048'; do \
+		$< $$how -verbosity=0 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus 2>$(B)/fuzz/log || { cat $(B)/fuzz/log >&2; exit 1; }; done
 	@echo "fuzz: clean"
 
 demo:

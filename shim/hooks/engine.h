@@ -1,0 +1,30 @@
+/* Private to the engine, which serves all hooks:
+ *
+ *   engine.c           an operation: begun, judged, ended, told
+ *   engine_backoff.c   its backoffs: what others find out meanwhile
+ *   engine_fallback.c  another address, where attempts at the first are used up
+ *   engine_first.c     first attempts: those that are not to be made, and successes that are worth telling
+ */
+#ifndef RETRYSHIM_HOOKS_ENGINE_H
+#define RETRYSHIM_HOOKS_ENGINE_H
+
+#include "retryshim/hooks.h"
+
+/* Whose attempt is judged; BROKE: the operation's own, once more, since the retry cannot be paid. */
+enum whose { OWN, ANOTHERS, BROKE };
+
+void engine_tell(const struct op *op, enum event event, const struct verdict *verdict, const char *message, enum whose whose);
+
+/* What the host knows of the operation's destination; NULL if nothing of it counts there. */
+struct destination *engine_destination(const struct op *op, bool make);
+
+/* A backoff begins, or the operation is over: told, and charged. */
+struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_ns, enum whose whose);
+
+/* A fallback was wanted: if there is one that does not fit, that is told. */
+void engine_tell_obstacle(const struct op *op);
+
+/* From now on successes at this destination are worth telling. */
+void engine_note_trouble(uint64_t tag);
+
+#endif

@@ -1,0 +1,73 @@
+/* First attempts: nearly always nobody's business. */
+#include "hooks/engine.h"
+
+#include <errno.h>
+#include <netdb.h>
+
+#include <curl/curl.h>
+
+_Atomic(int) engine_attention __attribute__((visibility("hidden")));
+
+/* Which destinations have failed in this process, a bit for some of them each. */
+static _Atomic(uint64_t) troubled;
+
+static uint64_t trouble_of(uint64_t tag) { return UINT64_C(1) << (tag >> 58); }
+
+void engine_note_trouble(uint64_t tag)
+{
+	atomic_fetch_or_explicit(&troubled, trouble_of(tag), memory_order_relaxed);
+	atomic_fetch_or_explicit(&engine_attention, ATTENTION_TROUBLE, memory_order_relaxed);
+}
+
+void engine_succeeded(const struct config *config, const struct target *target)
+{
+	if (!match_takes_host(config, target))
+		return;
+	uint64_t tag = state_tag(target);
+	if ((atomic_load_explicit(&troubled, memory_order_relaxed) & trouble_of(tag)) == 0)
+		return;
+	struct destination *it = state_destination(config, target, tag, false, NULL);
+	if (it != NULL)
+		share_saw_success(NULL, it, config, clock_now_ns());
+}
+
+/* What is in the file may be anything: only what could have opened a circuit is handed to the program. */
+static int opening_code(const struct config *config, enum source source, const struct evidence *opening)
+{
+	struct failure failure = {.source = opening->source, .code = opening->code, .retry_after_ms = -1};
+	if (opening->source == source && classify(config, &failure).connection_evidence)
+		return opening->code;
+	switch (source) {
+	case SOURCE_CONNECT: return ECONNREFUSED;
+	case SOURCE_RESOLVE: return EAI_AGAIN;
+	default: return opening->source == SOURCE_RESOLVE ? CURLE_COULDNT_RESOLVE_HOST : CURLE_COULDNT_CONNECT;
+	}
+}
+
+enum rejection op_rejected(struct op *op, enum source source, int *code)
+{
+	struct target to;
+	struct evidence opening;
+	uint64_t tag = state_tag(&op->target);
+	struct destination *it = state_destination(op->config, &op->target, tag, false, NULL);
+	if (it == NULL)
+		return NOT_REJECTED;
+	bool refused = share_refused(it, op->config, clock_now_ns(), &opening);
+	if (!refused) {
+		if (circuit_state(atomic_load_explicit(&it->circuit, memory_order_relaxed)) != CIRCUIT_CLOSED)
+			engine_note_trouble(tag); /* it is the probe: its success has to be told */
+		return NOT_REJECTED;
+	}
+	*code = opening_code(op->config, source, &opening);
+	op->failure = (struct failure){.source = source, .code = *code, .retry_after_ms = -1};
+	struct verdict verdict = {.class = classify(op->config, &op->failure), .max_attempts = (int)op->config->max_attempts,
+	                          .reason = REASON_BREAKER};
+	bool falls_back = op_fallback(op, &to);
+	op->leaves = falls_back;
+	if (falls_back)
+		verdict.reason = REASON_NONE;
+	else
+		engine_tell_obstacle(op);
+	engine_tell(op, falls_back ? EVENT_FALLBACK : EVENT_GIVEN_UP, &verdict, op->message, OWN);
+	return falls_back ? REJECTED_FALLBACK : REJECTED;
+}
