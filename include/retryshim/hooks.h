@@ -42,6 +42,7 @@ struct op {
 	struct share share;
 	struct failure failure; /* the latest one of its own */
 	const char *message;    /* and its words */
+	int64_t slept_ns;       /* when op_sleep() was last called */
 	bool leaves;            /* the destination is given up, for the fallback */
 	bool fell_back;         /* its attempts go to the fallback's address */
 	/* Of a connect: the socket's address family, which a fallback has to share; and it may wait for a look-up. Others
@@ -87,7 +88,10 @@ int64_t op_glance_ns(const struct op *op, int64_t again_ns);
 /* A verdict of ACTION_RETRY could not be carried out after all. */
 void op_given_up(struct op *op, const struct verdict *verdict, enum reason reason, const char *message);
 
-/* Another attempt goes out (which is the first one after REJECTED_FALLBACK); with a verdict of EVENT_FALLBACK, to where op_fallback() says. */
+/* A fallback could not be gone to after all: the error that stands is the outcome. */
+void op_exhausted(struct op *op, const struct verdict *verdict);
+
+/* Another attempt goes out; with a verdict of EVENT_FALLBACK, to where op_fallback() says. */
 void op_next_attempt(struct op *op);
 bool op_fallback(const struct op *op, struct target *to);
 

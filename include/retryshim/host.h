@@ -106,7 +106,7 @@ bool circuit_probe(const struct config *config, uint64_t *word, int64_t now_ms);
 
 /* What the word becomes when an operation has failed, the probe or another; and when one has succeeded. */
 uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, int64_t now_ms);
-uint64_t circuit_succeeded(uint64_t word);
+uint64_t circuit_succeeded(void);
 
 /* ---- floor: adaptive backoff ---------------------------------------------------------------------
  *

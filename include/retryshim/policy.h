@@ -22,12 +22,17 @@
 enum { HOST_NAME_MAX_BYTES = 256, TARGET_TEXT_MAX = 300, TARGET_ADDRESSES = 8 };
 
 /* How it gets there. */
-enum way { WAY_DIRECT, WAY_BY_PROXY, WAY_LOOK_UP /* only its name is asked for */ };
+enum way {
+	WAY_DIRECT,
+	WAY_OTHER,   /* by a proxy, from an interface, to another address than its name's: way_hash tells which */
+	WAY_LOOK_UP, /* only its name is asked for */
+};
 
 /* Where an operation goes. Filled by a hook with what it knows; the rest stays zero. */
 struct target {
 	bool is_unix;
 	bool has_address;
+	uint64_t way_hash;
 	enum way way;        /* the same host by another way is another destination to the host's processes */
 	uint8_t address[16]; /* IPv6, or IPv4 in its mapped form ::ffff:a.b.c.d; network order */
 	uint16_t port;       /* host order; 0 = unknown */
@@ -52,6 +57,9 @@ void target_set_lookup(struct target *target, const char *node, const char *serv
 /* Writes "host:port", "[v6]:port" or "unix:PATH" for people; the name is preferred to the address.
  * Always terminated; control bytes are shown as '?'. */
 void target_format(const struct target *target, char *out, size_t size);
+
+/* True for an IPv4 address in its mapped form. */
+bool address_is_v4(const uint8_t address[16]);
 
 /* One pattern list (RETRY_HOSTS): comma-separated name globs (`*`, `?`, case ignored), addresses,
  * CIDR blocks, each with an optional :port ([..] around IPv6), or unix:GLOB. An IPv4 pattern also
@@ -104,6 +112,7 @@ struct failure {
 	bool refused;           /* the server has said that it has not acted on the request (RFC 9113, 8.7) */
 	bool delivered;         /* the program has got a byte of the answer */
 	bool resumable;         /* but the rest of it can be asked for (RETRY_RESUME) */
+	bool astray;            /* it was met at another host than the operation's: a redirect has led there */
 	bool unrewindable;      /* the request's body cannot be produced again */
 };
 

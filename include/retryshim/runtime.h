@@ -342,8 +342,8 @@ void share_withdraw(struct share *share, struct destination *it, const struct co
  * False also for the probe, which the circuit is waiting for from now on. */
 bool share_refused(struct destination *it, const struct config *config, int64_t now_ns, struct evidence *opening);
 
-/* Any attempt got through, be it a first one (share NULL). */
-void share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
+/* Any attempt got through, be it a first one (share NULL). True if nothing of the destination is out of order any more. */
+bool share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns);
 
 /* ---- remembered addresses --------------------------------------------------------------------- */
 

@@ -99,9 +99,11 @@ static int retry(struct call *call, struct op *op, struct failure *failure)
 			op_given_up(op, &verdict, REASON_UNSAFE, NULL);
 			return failure->code;
 		}
-		op_next_attempt(op);
-		if (verdict.event == EVENT_FALLBACK && !fall_back(call, op))
+		if (verdict.event == EVENT_FALLBACK && !fall_back(call, op)) {
+			op_exhausted(op, &verdict);
 			return failure->code;
+		}
+		op_next_attempt(op);
 		failure->code = connect_again(call);
 		if (failure->code == 0) {
 			op_succeeded(op);

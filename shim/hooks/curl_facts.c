@@ -106,6 +106,37 @@ static void localhost_candidates(struct target *target)
 	target->candidates = 2;
 }
 
+/* What libcurl asks for where no CURLOPT_PROXY is set (Curl_proxy_detect in lib/url.c). */
+static uint64_t proxy_variables(void)
+{
+	static const char names[][12] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "ftp_proxy", "FTP_PROXY", "all_proxy", "ALL_PROXY"};
+	uint64_t hash = 0;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		for (const char *value = getenv(names[i]); value != NULL && *value != '\0'; value++)
+			hash = (hash ^ (unsigned char)*value) * UINT64_C(0x100000001b3) + i + 1;
+	return hash;
+}
+
+static uint64_t way_of(const struct easy_options *options)
+{
+	uint64_t way = options->ways[0] == 0 ? proxy_variables() : 0;
+	for (size_t i = 0; i < OPTION_WAYS; i++)
+		way = way * UINT64_C(0x100000001b3) ^ options->ways[i];
+	return way;
+}
+
+void facts_destination(struct easy *easy, struct target *target)
+{
+	facts_target(easy, target);
+	target->way_hash = way_of(&easy->options);
+	target->way = target->way_hash != 0 ? WAY_OTHER : WAY_DIRECT;
+	/* Whatever address each of them had last. */
+	if (target->name[0] != '\0')
+		target->has_address = false;
+}
+
+bool facts_redirected(struct easy *easy) { return info_long(easy, CURLINFO_REDIRECT_COUNT) > 0; }
+
 void facts_target(struct easy *easy, struct target *target)
 {
 	memset(target, 0, sizeof *target);

@@ -31,6 +31,13 @@ void fallback_ask(struct easy *easy, CURL *handle)
 	easy->real->easy_setopt(handle, CURLOPT_CONNECT_TO, &fallback->list);
 }
 
+/* The program may free its old list as soon as it has set another one. */
+void fallback_follow(struct easy *easy)
+{
+	if (easy->fallback.going)
+		easy->fallback.list.next = easy->options.connect_to;
+}
+
 void fallback_restore(struct easy *easy, CURL *handle)
 {
 	if (!easy->fallback.going)

@@ -39,6 +39,8 @@
 
 enum request_kind { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
 
+enum { OPTION_WAYS = 7 };
+
 struct easy_options {
 	curl_write_callback write; /* NULL: fwrite to write_data */
 	void *write_data;          /* stdout until it is set */
@@ -78,7 +80,7 @@ struct easy_options {
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	struct curl_slist *connect_to;
-	bool proxied; /* CURLOPT_PROXY */
+	uint64_t ways[OPTION_WAYS]; /* a hash of what an option makes of the way to the host; 0 = nothing */
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
 };
 
@@ -201,7 +203,7 @@ struct easy {
 	struct verdict verdict; /* on the last attempt that failed */
 	long reader_offset;     /* of the default reader's FILE at the start; -1 = cannot be rewound */
 	off_t stdin_offset;     /* at the start, if the program has a rewinding callback; see moved_stdin() */
-	bool adjusted;          /* TIMEOUT_MS or FRESH_CONNECT differ from the program's */
+	bool adjusted;          /* options differ from the program's: see transfer_restore_options() */
 	/* Interim header blocks that were delivered, in all attempts. Those of a proxy's tunnel apart: an
 	 * attempt by a tunnel that stands has none. */
 	int interim_count, tunnels_delivered;
@@ -270,6 +272,9 @@ bool facts_refused(struct easy *easy);    /* the server has said that it did not
 int facts_reply_code(struct easy *easy);  /* last reply of an FTP or SMTP server; 0 = none */
 int facts_proxy_error(struct easy *easy); /* CURLPX_*, beside CURLE_PROXY */
 void facts_target(struct easy *easy, struct target *target);
+/* The same as processes share it: by its name, and by the way that leads there. */
+void facts_destination(struct easy *easy, struct target *target);
+bool facts_redirected(struct easy *easy); /* libcurl's last transfer was */
 
 /* curl_resume.c */
 void resume_begin(struct easy *easy);
@@ -291,6 +296,7 @@ bool resume_info(const struct easy *easy, CURLINFO info, void *value); /* false:
 /* curl_fallback.c */
 void fallback_ask(struct easy *easy, CURL *handle);
 void fallback_restore(struct easy *easy, CURL *handle);
+void fallback_follow(struct easy *easy); /* the program has set CURLOPT_CONNECT_TO */
 
 /* curl_upload.c */
 void upload_begin(struct easy *easy);

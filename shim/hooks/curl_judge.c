@@ -5,14 +5,6 @@
 
 #include "retryshim/runtime.h"
 
-/* What processes share of a host they share by its name, whatever address each of them had last: the address was
- * for the host patterns. */
-static void forget_address(struct target *target)
-{
-	if (target->name[0] != '\0')
-		target->has_address = false;
-}
-
 static bool begin(struct easy *easy)
 {
 	struct target target;
@@ -21,11 +13,11 @@ static bool begin(struct easy *easy)
 		return true;
 	}
 	facts_target(easy, &target);
-	target.way = easy->options.proxied ? WAY_BY_PROXY : WAY_DIRECT;
 	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
-	forget_address(&easy->op.target);
+	if (easy->begun) /* the address was for the host patterns */
+		facts_destination(easy, &easy->op.target);
 	easy->op.rewind = upload_rewind;
 	easy->op.rewind_context = easy;
 	return easy->begun;
@@ -61,9 +53,20 @@ static struct failure code_failure(struct easy *easy, CURLcode code)
 	};
 }
 
-static struct verdict judge(struct easy *easy, const struct failure *failure)
+/* A redirect may have led it to another host than the one that its operation is about. */
+static bool is_astray(struct easy *easy)
 {
+	struct target now;
+	facts_destination(easy, &now);
+	return now.port != easy->op.target.port || strcmp(now.name, easy->op.target.name) != 0 ||
+	       memcmp(now.address, easy->op.target.address, sizeof now.address) != 0;
+}
+
+static struct verdict judge(struct easy *easy, const struct failure *its_failure)
+{
+	struct failure with_way = *its_failure, *failure = &with_way;
 	bool by_code = failure->source == SOURCE_CURL;
+	with_way.astray = is_astray(easy);
 	easy->response.judged = true;
 	easy->op.replays = easy->replays;
 	return op_failed(&easy->op, failure, by_code ? easy->real->easy_strerror((CURLcode)failure->code) : NULL);
@@ -194,9 +197,7 @@ void judge_outcome(struct easy *easy, CURLcode code)
 void judge_first_success(struct easy *easy)
 {
 	struct target target;
-	facts_target(easy, &target);
-	target.way = easy->options.proxied ? WAY_BY_PROXY : WAY_DIRECT;
-	forget_address(&target);
+	facts_destination(easy, &target);
 	engine_succeeded(easy->config, &target);
 }
 
@@ -209,7 +210,8 @@ static void set_error_text(struct easy *easy, CURLcode code)
 bool judge_rejects(struct easy *easy, CURLcode *code)
 {
 	int its_code = CURLE_OK;
-	if (!begin(easy))
+	/* What libcurl says of a handle that has been redirected is the last transfer's. */
+	if (facts_redirected(easy) || !begin(easy))
 		return false;
 	enum rejection rejection = op_rejected(&easy->op, SOURCE_CURL, &its_code);
 	*code = (CURLcode)its_code;

@@ -86,9 +86,43 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 	}
 }
 
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text != '\0'; text++) /* FNV-1a */
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* Options by which a transfer reaches something else than its URL's host and port. A hash of each one's value tells whether
+ * two transfers go the same way. */
+static void follow_way(struct easy_options *options, CURLoption option, const void *value)
+{
+	static const CURLoption ways[OPTION_WAYS] = {CURLOPT_PROXY, CURLOPT_PRE_PROXY, CURLOPT_UNIX_SOCKET_PATH, CURLOPT_ABSTRACT_UNIX_SOCKET,
+	                                             CURLOPT_INTERFACE, CURLOPT_RESOLVE, CURLOPT_CONNECT_TO};
+	size_t way = 0;
+	while (way < OPTION_WAYS && ways[way] != option)
+		way++;
+	if (way == OPTION_WAYS)
+		return;
+	uint64_t hash = 0;
+	if (option == CURLOPT_RESOLVE || option == CURLOPT_CONNECT_TO)
+		for (const struct curl_slist *item = value; item != NULL; item = item->next)
+			hash = hash_text(hash + 1, item->data);
+	else if (value != NULL && *(const char *)value != '\0')
+		hash = hash_text(way + 1, value);
+	options->ways[way] = hash;
+}
+
 static void follow_object(struct easy_options *options, CURLoption option, const union value *value)
 {
 	switch (option) {
+	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; /* fall through */
+	case CURLOPT_PROXY:
+	case CURLOPT_PRE_PROXY:
+	case CURLOPT_UNIX_SOCKET_PATH:
+	case CURLOPT_ABSTRACT_UNIX_SOCKET:
+	case CURLOPT_INTERFACE:
+	case CURLOPT_RESOLVE: follow_way(options, option, value->pointer); break;
 	case CURLOPT_URL:
 	case CURLOPT_CURLU: mark(&options->left_alone, BIT_NO_URL, value->pointer == NULL); break;
 	case CURLOPT_WRITEDATA: options->write_data = value->pointer; break;
@@ -98,8 +132,6 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	case CURLOPT_SEEKDATA: options->seek_data = value->pointer; break;
 	case CURLOPT_IOCTLDATA: options->ioctl_data = value->pointer; break;
 	case CURLOPT_XFERINFODATA: options->progress_data = value->pointer; break; /* = PROGRESSDATA */
-	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; break;
-	case CURLOPT_PROXY: options->proxied = value->pointer != NULL && *(const char *)value->pointer != '\0'; break;
 	case CURLOPT_RANGE: options->range = value->pointer; break;
 	case CURLOPT_HTTP200ALIASES: mark(&options->left_alone, BIT_0, value->pointer != NULL); break; /* header blocks that do not look it */
 	case CURLOPT_ACCEPT_ENCODING: mark(&options->raw, BIT_3, value->pointer != NULL); break;
@@ -205,6 +237,8 @@ CURLcode options_set(struct easy *easy, CURL *handle, CURLoption option, va_list
 		code = is_ours(easy, option) ? CURLE_OK : easy->real->easy_setopt(handle, option, value.pointer);
 		if (code == CURLE_OK)
 			follow_object(&easy->options, option, &value);
+		if (option == CURLOPT_CONNECT_TO)
+			fallback_follow(easy);
 		wrap_again(easy, handle, option);
 		return code;
 	}

@@ -66,7 +66,7 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 		told.delay_ns = verdict->delay_ns;
 		told.reason = verdict->reason;
 	}
-	if (event == EVENT_FALLBACK && op_fallback(op, &fallback))
+	if (event == EVENT_FALLBACK && match_fallback(op->config, &op->target, &fallback))
 		told.fallback = &fallback;
 	struct hold hold;
 	hold_begin(&hold);
@@ -125,9 +125,6 @@ struct verdict op_expected(const struct op *op, const struct failure *failure)
 	return decide(op->config, &op->progress, failure, &standing, now_ns, op->random);
 }
 
-/* Asked last: rewinding calls the program, and moves its stream. */
-static bool rewinds(const struct op *op) { return op->rewind == NULL || op->rewind(op->rewind_context); }
-
 /* A backoff begins, or the operation is over. */
 struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_ns, enum whose whose)
 {
@@ -137,9 +134,11 @@ struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_n
 	struct standing standing = standing_of(op, it, &class, now_ns);
 	standing.no_token = standing.no_token || whose == BROKE;
 	struct verdict verdict = decide(config, &op->progress, &failure, &standing, now_ns, op->random);
-	if (verdict.action == ACTION_RETRY && whose == OWN && !rewinds(op)) {
-		failure.unrewindable = true;
-		verdict = decide(config, &op->progress, &failure, &standing, now_ns, op->random);
+	if (verdict.action == ACTION_RETRY && whose == OWN && op->rewind != NULL) {
+		failure.unrewindable = !op->rewind(op->rewind_context); /* asked last: it calls the program, and moves its stream */
+		if (failure.unrewindable)
+			verdict = decide(config, &op->progress, &failure, &standing, now_ns, op->random);
+		it = engine_destination(op, true); /* that may have taken any time */
 	}
 	if (verdict.event == EVENT_ATTEMPT_FAILED && it != NULL &&
 	    !share_back_off(&op->share, it, config, &verdict, op->progress.deadline_ns, op->id, random_bits(config->seed), now_ns)) {
@@ -160,6 +159,9 @@ struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_n
 	return verdict;
 }
 
+/* Who answers can be reached, whatever the answer is. */
+static bool answered(const struct failure *failure) { return failure->source == SOURCE_HTTP && !failure->astray; }
+
 struct verdict op_failed(struct op *op, const struct failure *failure, const char *message)
 {
 	int64_t now_ns = clock_now_ns();
@@ -176,6 +178,10 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 		share_begin(&op->share, it, op->config, now_ns);
 	if (it != NULL && class.retried)
 		share_failed(&op->share, it, op->config, failure, &class, now_ns);
+	else if (it != NULL && answered(failure))
+		share_saw_success(&op->share, it, op->config, now_ns);
+	else if (answered(failure) && attention())
+		engine_succeeded(op->config, &op->target);
 	return engine_judge(op, it, now_ns, OWN);
 }
 
@@ -194,6 +200,12 @@ void op_given_up(struct op *op, const struct verdict *verdict, enum reason reaso
 	given_up.reason = reason;
 	op_dropped(op);
 	engine_tell(op, EVENT_GIVEN_UP, &given_up, message, OWN);
+}
+
+void op_exhausted(struct op *op, const struct verdict *verdict)
+{
+	op_dropped(op);
+	engine_tell(op, EVENT_EXHAUSTED, verdict, op->message, OWN);
 }
 
 void op_next_attempt(struct op *op)

@@ -1,6 +1,8 @@
 /* An operation's backoffs. Others may find out meanwhile whether the destination is back. */
 #include "hooks/engine.h"
 
+#define REST_NS (5 * NS_PER_MS)
+
 /* Another's attempt has failed, or there is no token for the one that would be ours. */
 static enum due end_backoff(struct op *op, struct destination *it, struct verdict *verdict, const struct view *view, int64_t now_ns)
 {
@@ -37,23 +39,23 @@ enum slept op_sleep(struct op *op, int64_t again_ns)
 	struct destination *it = op->share.evident ? engine_destination(op, false) : NULL;
 	if (it == NULL)
 		return sleep_until(again_ns);
+	/* News that come all the time, and change nothing, must not keep a processor busy. */
+	int64_t now_ns = clock_now_ns(), rested_ns = op->slept_ns + REST_NS;
+	if (now_ns < rested_ns && again_ns > rested_ns && sleep_until(rested_ns) == SLEEP_INTERRUPTED)
+		return SLEEP_INTERRUPTED;
+	op->slept_ns = now_ns;
 	return sleep_for_news(again_ns, share_news(&op->share, it), op->share.seen);
 }
 
 enum awaited op_wait(struct op *op, struct verdict *verdict)
 {
-	const int64_t rest_ns = 5 * NS_PER_MS;
-	int64_t again_ns, before_ns = 0;
+	int64_t again_ns;
 	for (;;) {
 		switch (op_due(op, verdict, &again_ns)) {
 		case DUE_GO: return AWAITED_GO;
 		case DUE_OVER: return AWAITED_OVER;
 		case DUE_LATER: break;
 		}
-		/* News that change nothing, again and again, must not keep a processor busy. */
-		if (again_ns == before_ns && again_ns > clock_now_ns() + rest_ns && sleep_until(clock_now_ns() + rest_ns) == SLEEP_INTERRUPTED)
-			return AWAITED_SIGNAL;
-		before_ns = again_ns;
 		if (op_sleep(op, again_ns) == SLEEP_INTERRUPTED)
 			return AWAITED_SIGNAL;
 	}

@@ -5,18 +5,12 @@
 
 #include "retryshim/report.h"
 
-static bool is_mapped(const uint8_t address[16])
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	return memcmp(address, mapped, sizeof mapped) == 0;
-}
-
 /* Of the addresses that a name was last looked up to, one that the socket can have. */
 static bool choose_address(struct target *to, int family)
 {
 	addresses_candidates(to);
 	for (int i = 0; i < to->candidates; i++) {
-		if (family == AF_INET && !is_mapped(to->candidate[i]))
+		if (family == AF_INET && !address_is_v4(to->candidate[i]))
 			continue;
 		memcpy(to->address, to->candidate[i], sizeof to->address);
 		return to->has_address = true;
@@ -27,7 +21,9 @@ static bool choose_address(struct target *to, int family)
 /* Why this operation cannot use its fallback, in words; NULL = it can. */
 static const char *fallback_obstacle(const struct op *op, struct target *to)
 {
-	bool is_v4 = to->has_address && is_mapped(to->address);
+	bool is_v4 = to->has_address && address_is_v4(to->address);
+	if (op->target.way == WAY_OTHER)
+		return "it goes by a proxy, or another way of its own";
 	if (op->family == 0 || (!to->has_address && op->may_look_up))
 		return NULL;
 	if (op->family != AF_INET && op->family != AF_INET6)
@@ -49,7 +45,9 @@ void engine_tell_obstacle(const struct op *op)
 	char text[TARGET_TEXT_MAX];
 	struct target to;
 	const char *why;
-	if (op->fell_back || op->target.way == WAY_LOOK_UP || !match_fallback(op->config, &op->target, &to) || (why = fallback_obstacle(op, &to)) == NULL)
+	if (op->fell_back || op->target.way == WAY_LOOK_UP || !match_fallback(op->config, &op->target, &to))
+		return;
+	if ((why = fallback_obstacle(op, &to)) == NULL)
 		return;
 	target_format(&to, text, sizeof text);
 	report_unused(op->config, "RETRY_FALLBACK", text, why, 0, "the error stands");

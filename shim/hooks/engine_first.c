@@ -19,6 +19,14 @@ void engine_note_trouble(uint64_t tag)
 	atomic_fetch_or_explicit(&engine_attention, ATTENTION_TROUBLE, memory_order_relaxed);
 }
 
+/* Until the next failure. */
+static void forget_trouble(uint64_t tag)
+{
+	uint64_t left = atomic_fetch_and_explicit(&troubled, ~trouble_of(tag), memory_order_relaxed) & ~trouble_of(tag);
+	if (left == 0)
+		atomic_fetch_and_explicit(&engine_attention, ~ATTENTION_TROUBLE, memory_order_relaxed);
+}
+
 void engine_succeeded(const struct config *config, const struct target *target)
 {
 	if (!match_takes_host(config, target))
@@ -27,8 +35,8 @@ void engine_succeeded(const struct config *config, const struct target *target)
 	if ((atomic_load_explicit(&troubled, memory_order_relaxed) & trouble_of(tag)) == 0)
 		return;
 	struct destination *it = state_destination(config, target, tag, false, NULL);
-	if (it != NULL)
-		share_saw_success(NULL, it, config, clock_now_ns());
+	if (it != NULL && share_saw_success(NULL, it, config, clock_now_ns()))
+		forget_trouble(tag);
 }
 
 /* What is in the file may be anything: only what could have opened a circuit is handed to the program. */

@@ -215,6 +215,9 @@ bool pending_begin(struct pending *entry, int fd, int error);
 /* Judges and tells a failed attempt whose error the kernel has no more. */
 struct verdict pending_judge(struct pending *entry, int fd, int error);
 
+/* The same for one that the program has learned of: it is the last. */
+void pending_tell_last(struct pending *entry, int fd, int error);
+
 /* The same, and begins the backoff if another attempt is to follow: then the entry is settled. `resets`:
  * the error was read by SO_ERROR, after which the next connect would fail once more (ECONNABORTED). */
 bool pending_retries(struct pending *entry, int fd, int error, bool resets);

@@ -57,6 +57,13 @@ static void rest(struct pending *entry, int64_t again_ns)
 	pending_settle(entry, PENDING_QUIET);
 }
 
+void pending_tell_last(struct pending *entry, int fd, int error)
+{
+	struct verdict verdict = pending_judge(entry, fd, error);
+	if (verdict.action == ACTION_RETRY) /* there was no token, or an open circuit, a moment ago */
+		op_given_up(&entry->op, &verdict, REASON_UNSAFE, NULL);
+}
+
 static void back_off(struct pending *entry, int fd, const struct verdict *verdict)
 {
 	if (entry->error != ECONNREFUSED)
@@ -215,11 +222,12 @@ static void lose(struct pending *entry)
 
 static void attempt(struct pending *entry, int pin)
 {
-	op_next_attempt(&entry->op);
 	if (entry->verdict.event == EVENT_FALLBACK && !fall_back(entry)) {
+		op_exhausted(&entry->op, &entry->verdict);
 		pending_fail(entry);
 		return;
 	}
+	op_next_attempt(&entry->op);
 	int error = connect_to(entry, pin);
 	if (error == 0 || error == EISCONN) {
 		pending_arm(entry);

@@ -107,7 +107,7 @@ static bool is_lost(struct pending *entry)
 static void tell_left(struct pending *entry)
 {
 	if (entry->op.progress.attempt > 1)
-		pending_judge(entry, -1, entry->error);
+		pending_tell_last(entry, -1, entry->error);
 	pending_settle(entry, PENDING_FREE);
 }
 

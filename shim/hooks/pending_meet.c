@@ -160,6 +160,8 @@ bool pending_connect(struct pending *entry, const struct sockaddr *address, int 
 	hold_begin(&hold);
 	enum pending_state state = disconnects ? pending_claim(entry) : pending_claim_driven(entry);
 	if (disconnects && state != PENDING_FREE) {
+		if (state == PENDING_QUIET)
+			op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
 		pending_arm(entry);
 		pending_settle(entry, PENDING_FREE);
 	} else if (state != PENDING_FREE) {
@@ -175,7 +177,7 @@ bool pending_connect(struct pending *entry, const struct sockaddr *address, int 
 static int taken(struct pending *entry, int pin, enum pending_state state, int error, int pretence)
 {
 	if (state == PENDING_LEFT) {
-		pending_judge(entry, pin, error);
+		pending_tell_last(entry, pin, error);
 		pending_settle(entry, PENDING_FREE);
 	} else if (socket_blocking(pin) != NON_BLOCKING || (state == PENDING_CONNECTING && !pending_begin(entry, pin, error))) {
 		pending_abandon(entry, state);

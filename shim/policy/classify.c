@@ -112,7 +112,9 @@ static void classify_curl(const struct failure *failure, struct class *class)
 	}
 	class->retried = rule == UNSENT || rule == EITHER || rule == SENT;
 	class->perhaps_sent = rule == SENT;
-	class->connection_evidence = rule == UNSENT && !failure->sent;
+	/* A broken handshake may be of the program's own settings, a time-out of its own making. */
+	class->connection_evidence = !failure->sent && !failure->astray &&
+	                             (failure->code == CURLE_COULDNT_CONNECT || failure->code == CURLE_COULDNT_RESOLVE_HOST);
 	/* libcurl may still hold one that is of no use: FTP's and SMTP's 421 closes it (RFC 959, 4.2.1). */
 	class->fresh_connection = failure->code == CURLE_HTTP2 || failure->reply_code == 421;
 	class->category = class->retried ? CATEGORY_NETWORK : CATEGORY_PERMANENT;

@@ -25,10 +25,10 @@ static struct verdict give_up(struct verdict verdict, enum reason reason)
 }
 
 /* What is left when the destination itself is to be left alone: another address, or the outcome. */
-static struct verdict end(struct verdict verdict, const struct standing *standing, bool rewinds, int64_t now_ns,
+static struct verdict end(struct verdict verdict, const struct standing *standing, bool possible, int64_t now_ns,
                           enum event event, enum reason reason)
 {
-	if (!standing->has_fallback || !rewinds)
+	if (!standing->has_fallback || !possible)
 		return deliver(verdict, event, reason);
 	verdict.action = ACTION_RETRY;
 	verdict.event = EVENT_FALLBACK;
@@ -51,7 +51,7 @@ struct verdict decide(const struct config *config, const struct progress *progre
 {
 	static const struct standing nothing;
 	struct verdict verdict = {.class = classify(config, failure)};
-	bool rewinds = !failure->unrewindable;
+	bool possible = !failure->unrewindable && now_ns < progress->deadline_ns; /* another attempt, at once */
 	verdict.max_attempts = attempts_allowed(config, progress, &verdict.class);
 	if (standing == NULL)
 		standing = &nothing;
@@ -65,11 +65,11 @@ struct verdict decide(const struct config *config, const struct progress *progre
 	if ((failure->sent || verdict.class.perhaps_sent) && !failure->repeatable && !failure->refused)
 		return give_up(verdict, REASON_UNSAFE);
 	if (progress->attempt >= verdict.max_attempts)
-		return end(verdict, standing, rewinds, now_ns, EVENT_EXHAUSTED, REASON_NONE);
+		return end(verdict, standing, possible, now_ns, EVENT_EXHAUSTED, REASON_NONE);
 	if (failure->unrewindable)
 		return give_up(verdict, REASON_REWIND);
 	if (standing->circuit_open)
-		return end(verdict, standing, rewinds, now_ns, EVENT_GIVEN_UP, REASON_BREAKER);
+		return end(verdict, standing, possible, now_ns, EVENT_GIVEN_UP, REASON_BREAKER);
 
 	int64_t delay_ns = delay_of(config, progress, standing, random);
 	verdict.most_ns = backoff_most_ns(config, progress->attempt + 1, progress->previous_delay_ns);
@@ -84,7 +84,7 @@ struct verdict decide(const struct config *config, const struct progress *progre
 	if (progress->deadline_ns != INT64_MAX && delay_ns >= progress->deadline_ns - now_ns)
 		return give_up(verdict, REASON_DEADLINE);
 	if (standing->no_token)
-		return end(verdict, standing, rewinds, now_ns, EVENT_GIVEN_UP, REASON_BUDGET);
+		return end(verdict, standing, possible, now_ns, EVENT_GIVEN_UP, REASON_BUDGET);
 
 	verdict.action = ACTION_RETRY;
 	verdict.event = EVENT_ATTEMPT_FAILED;

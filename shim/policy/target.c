@@ -46,6 +46,8 @@ bool target_set_address(struct target *target, const char *text)
 	return true;
 }
 
+bool address_is_v4(const uint8_t address[16]) { return memcmp(address, mapped_prefix, sizeof mapped_prefix) == 0; }
+
 void target_set_lookup(struct target *target, const char *node, const char *service)
 {
 	target->way = WAY_LOOK_UP;
@@ -135,7 +137,7 @@ void target_format(const struct target *target, char *out, size_t size)
 		return;
 	}
 	if (host[0] == '\0' && target->has_address) {
-		bool mapped = memcmp(target->address, mapped_prefix, sizeof mapped_prefix) == 0;
+		bool mapped = address_is_v4(target->address);
 		inet_ntop(mapped ? AF_INET : AF_INET6, target->address + (mapped ? 12 : 0), numeric, sizeof numeric);
 	}
 	if (host[0] == '\0')

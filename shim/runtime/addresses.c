@@ -242,12 +242,11 @@ bool addresses_describe(const struct sockaddr *address, socklen_t length, struct
  * (udp_connect in net/ipv4/datagram.c). Without a descriptor to ask with, there may be one. */
 static bool has_route(const uint64_t words[2])
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint8_t address[16];
 	memcpy(address, words, sizeof address);
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(9)};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(9)};
-	bool v4 = memcmp(address, mapped, sizeof mapped) == 0;
+	bool v4 = address_is_v4(address);
 	memcpy(&in.sin_addr, address + 12, 4);
 	memcpy(&in6.sin6_addr, address, 16);
 	int probe = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -54,7 +54,7 @@ static void raise_floor(struct destination *it, const struct config *config, int
 static void close_circuit(struct destination *it)
 {
 	uint64_t was = load(&it->circuit);
-	while (was != 0 && !swap(&it->circuit, &was, circuit_succeeded(was)))
+	while (was != 0 && !swap(&it->circuit, &was, circuit_succeeded()))
 		;
 }
 
@@ -71,13 +71,17 @@ _Atomic(uint32_t) *share_news(const struct share *share, struct destination *it)
 	return share->parked ? &it->results : &it->successes;
 }
 
-/* The latest wins: an attempt that has hung for long tells nothing against a later one. */
+/* The latest wins: an attempt that has hung for long tells nothing against a later one. Of successes the first since a
+ * failure: waiters reckon their start from it. */
 static void tell(_Atomic(uint64_t) *word, const struct evidence *evidence)
 {
 	uint64_t was = load(word);
 	do {
-		int64_t at_us = evidence_read(was).at_us;
-		if (at_us > evidence->at_us && at_us - evidence->at_us < SHARE_CLOCK_SKEW_US)
+		struct evidence before = evidence_read(was);
+		int64_t later_us = before.at_us - evidence->at_us;
+		if (later_us > 0 && later_us < SHARE_CLOCK_SKEW_US)
+			return;
+		if (before.ok && evidence->ok && later_us <= 0 && was != 0)
 			return;
 	} while (!swap(word, &was, evidence_word(evidence)));
 }
@@ -114,7 +118,8 @@ void share_begin(struct share *share, struct destination *it, const struct confi
 	uint64_t was = load(&it->circuit), becomes;
 	do {
 		becomes = was;
-		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS);
+		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS) ||
+		                (config->breaker == BREAKER_REJECT && circuit_state(was) == CIRCUIT_HALF_OPEN);
 	} while (!swap(&it->circuit, &was, becomes));
 }
 
@@ -125,7 +130,9 @@ void share_standing(const struct share *share, struct destination *it, const str
 	standing->circuit_open = !share->probes && circuit_refuses(config, load(&it->circuit), now_ms);
 	standing->floor_ns = floor_ms(config, load(&it->floor), now_ms) * NS_PER_MS;
 	uint64_t bucket = load(&it->bucket);
-	bool rides = class->connection_evidence && claim_stands(load(&it->claim), now_ns / 1000, config->max_delay_ms * 1000);
+	uint64_t claim = load(&it->claim);
+	bool rides = class->connection_evidence && claim != share->waiter.claim &&
+	             claim_stands(claim, now_ns / 1000, config->max_delay_ms * 1000);
 	standing->no_token = !rides && !budget_take(config, &bucket, now_ms);
 }
 
@@ -136,7 +143,7 @@ void share_failed(struct share *share, struct destination *it, const struct conf
 	share->waiter.failed_us = told.at_us;
 	share->evident = class->connection_evidence;
 	tell(&it->failure, &told);
-	if (failure->source == SOURCE_HTTP) { /* who answers can be reached */
+	if (failure->source == SOURCE_HTTP && !failure->astray) { /* who answers can be reached */
 		close_circuit(it);
 		testify(share, it, NULL, now_ns);
 		if (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0))
@@ -268,14 +275,17 @@ void share_succeeded(struct share *share, struct destination *it, const struct c
 	share_saw_success(share, it, config, now_ns);
 }
 
-void share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
+bool share_saw_success(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
 {
 	close_circuit(it);
 	give_tokens(it, config, config->budget_ratio, now_ns);
 	lower_floor(it, config, now_ns);
 	uint64_t evidence = load(&it->evidence);
-	if (evidence != 0 && (!evidence_read(evidence).ok || load(&it->claim) != 0))
+	if (evidence != 0 && !evidence_read(evidence).ok)
 		testify(share, it, NULL, now_ns);
+	else if (share != NULL)
+		let_go(share, it);
+	return load(&it->circuit) == 0 && load(&it->bucket) == 0 && load(&it->floor) == 0;
 }
 
 void share_ended(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
@@ -291,9 +301,8 @@ void share_ended(struct share *share, struct destination *it, const struct confi
 		return;
 	struct evidence opening = {.at_us = now_ns / 1000, .source = failure->source, .code = failure->code};
 	uint64_t was = load(&it->circuit), becomes;
-	bool probe = share->probes || config->breaker == BREAKER_REJECT; /* nobody else would have got so far */
 	do
-		becomes = circuit_failed(config, was, probe, now_ns / NS_PER_MS);
+		becomes = circuit_failed(config, was, share->probes, now_ns / NS_PER_MS);
 	while (!swap(&it->circuit, &was, becomes));
 	if (circuit_state(becomes) == CIRCUIT_OPEN && circuit_since_ms(becomes) == now_ns / NS_PER_MS)
 		atomic_store_explicit(&it->opened_by, evidence_word(&opening), memory_order_relaxed);

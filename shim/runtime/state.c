@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -77,21 +78,17 @@ bool state_header_valid(const struct state_header *header)
 	       atomic_load_explicit(&header->destination_bytes, memory_order_relaxed) == sizeof(struct destination);
 }
 
-/* Every page must be there before it is touched: a write into a hole that a full disk cannot fill is SIGBUS. */
-static bool fill(int file)
+/* Every page must be there before it is touched: a write into a hole that a full disk cannot fill is SIGBUS. A file
+ * system that cannot promise that is not used. */
+static bool fill(int file, off_t size)
 {
-	static const char zeros[4096];
-	if (fallocate(file, 0, 0, sizeof(struct state)) == 0)
-		return true;
-	if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM)
+	struct rlimit most;
+	/* Beyond it the kernel would send SIGXFSZ (setrlimit(2)). */
+	if (size == 0 && getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < sizeof(struct state)) {
+		errno = EFBIG;
 		return false;
-	/* Another process may have filled it meanwhile, and be using it: only what lies behind the end is written. */
-	for (struct stat now; fstat(file, &now) == 0 && now.st_size < (off_t)sizeof(struct state);) {
-		size_t left = sizeof(struct state) - (size_t)now.st_size;
-		if (pwrite(file, zeros, left < sizeof zeros ? left : sizeof zeros, now.st_size) <= 0)
-			return false;
 	}
-	return true;
+	return fallocate(file, 0, 0, sizeof(struct state)) == 0;
 }
 
 static int open_file(const char *path)
@@ -117,7 +114,7 @@ static struct state *map_file(int file, struct stat *status, const char **why)
 	if ((*why = state_distrust(status)) != NULL)
 		return NULL;
 	*why = "";
-	if (status->st_size == 0 && !fill(file))
+	if (!fill(file, status->st_size))
 		return NULL;
 	struct state *state = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (state == MAP_FAILED)

@@ -25,11 +25,14 @@ static uint64_t mix_namespace(uint64_t hash, const char *path)
 
 uint64_t state_tag(const struct target *target)
 {
-	uint64_t hash = mix_namespace(UINT64_C(0xcbf29ce484222325), "/proc/self/ns/net");
-	hash = mix_namespace(hash, "/proc/self/ns/time");
+	uint64_t hash = mix_namespace(UINT64_C(0xcbf29ce484222325), "/proc/thread-self/ns/net");
+	hash = mix_namespace(hash, "/proc/thread-self/ns/time");
 	char kind = target->is_unix ? 'u' : target->has_address ? 'a' : 'n';
 	hash = mix(hash, &kind, 1);
 	hash = mix(hash, &target->way, sizeof target->way);
+	hash = mix(hash, &target->way_hash, sizeof target->way_hash);
+	if (target->is_unix && target->name[0] != '/') /* a file of this folder */
+		hash = mix_namespace(hash, ".");
 	hash = mix(hash, &target->port, sizeof target->port);
 	if (kind == 'a') {
 		hash = mix(hash, target->address, sizeof target->address);
@@ -48,7 +51,7 @@ uint64_t state_tag(const struct target *target)
 /* "HOST:PORT (ADDRESS)", or another word that tells destinations of one name apart. */
 static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 {
-	static const char ways[][12] = {[WAY_BY_PROXY] = "by proxy", [WAY_LOOK_UP] = "look-up"};
+	static const char ways[][12] = {[WAY_OTHER] = "another way", [WAY_LOOK_UP] = "look-up"};
 	struct target address = {.has_address = true};
 	char text[INET6_ADDRSTRLEN + 2] = "";
 	target_format(target, name, STATE_NAME_BYTES);

@@ -94,7 +94,7 @@ static bool happen(const struct config *config, uint64_t *word, const struct ste
 	switch (step->happens) {
 	case FAILS: *word = circuit_failed(config, *word, false, step->at_ms); break;
 	case PROBE_FAILS: *word = circuit_failed(config, *word, true, step->at_ms); break;
-	case SUCCEEDS: *word = circuit_succeeded(*word); break;
+	case SUCCEEDS: *word = circuit_succeeded(); break;
 	case WANTS_TO_GO: return circuit_probe(config, word, step->at_ms);
 	}
 	return false;

@@ -23,11 +23,11 @@ static const struct {
 } retried_codes[] = {
 	/* request certainly not sent */
 	{CODE(CURLE_COULDNT_RESOLVE_HOST), 2, true},
-	{CODE(CURLE_COULDNT_RESOLVE_PROXY), 2, true},
+	{CODE(CURLE_COULDNT_RESOLVE_PROXY), 2, false}, /* tells of the proxy; the next three, perhaps of the program's own settings */
 	{CODE(CURLE_COULDNT_CONNECT), 0, true},
-	{CODE(CURLE_SSL_CONNECT_ERROR), 0, true},
-	{CODE(CURLE_QUIC_CONNECT_ERROR), 0, true},
-	{CODE(CURLE_PROXY), 0, true},
+	{CODE(CURLE_SSL_CONNECT_ERROR), 0, false},
+	{CODE(CURLE_QUIC_CONNECT_ERROR), 0, false},
+	{CODE(CURLE_PROXY), 0, false},
 	/* perhaps sent */
 	{CODE(CURLE_OPERATION_TIMEDOUT), 0, false},
 	{CODE(CURLE_GOT_NOTHING), 0, false},

@@ -112,7 +112,8 @@ static void go_on_telling(struct world *world, struct process *it)
 		it->pc = TELL_LOAD;
 		return;
 	}
-	if (evidence_read(it->seen).at_us <= evidence_read(it->told).at_us)
+	struct evidence before = evidence_read(it->seen), after = evidence_read(it->told);
+	if (before.at_us <= after.at_us && !(before.ok && after.ok))
 		world->evidence = it->told;
 	it->pc = RELEASE;
 }
