@@ -75,7 +75,7 @@ $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS
 	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
-	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-sanitizers lint
+	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-sanitizers check-fuzz lint
 
 check-unit: $(UNIT)
 	@set -e; for test in $(UNIT); do $$test; done
@@ -125,8 +125,8 @@ sim: $(B)/tests/sim
 # What it finds is written to $(B)/fuzz; what it learns, to $(B)/fuzz/corpus.
 FUZZ := $(B)/tests/fuzz_state
 FUZZ_SECONDS ?= 120
-FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c) $(addprefix shim/,runtime/share.c runtime/state.c runtime/clock.c cli/duration.c \
-	cli/output.c cli/status_facts.c cli/status_file.c cli/status_json.c cli/status_table.c cli/status_text.c)
+FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c) \
+	$(addprefix shim/,runtime/share.c runtime/clock.c cli/duration.c cli/output.c)
 
 $(FUZZ): $(FUZZ_C) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
 	@mkdir -p $(@D) $(B)/fuzz/corpus

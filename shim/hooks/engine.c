@@ -91,7 +91,7 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 
 /* ---- judging ------------------------------------------------------------------------------------- */
 
-static void tell_no_state(const struct config *config, const char *path, const char *why, int error)
+void engine_tell_no_state(const struct config *config, const char *path, const char *why, int error)
 {
 	report_unused(config, "RETRY_STATE", path, why, error, "this process keeps to itself what it learns");
 }
@@ -100,7 +100,7 @@ struct destination *engine_destination(const struct op *op, bool make)
 {
 	if (op->tag == 0 || op->leaves)
 		return NULL;
-	return state_destination(op->config, &op->target, op->tag, make, tell_no_state);
+	return state_destination(op->config, &op->target, op->tag, make, engine_tell_no_state);
 }
 
 static struct standing standing_of(const struct op *op, struct destination *it, const struct class *class, int64_t now_ns)
@@ -120,7 +120,7 @@ struct verdict op_expected(const struct op *op, const struct failure *failure)
 	uint64_t tag = op->tag != 0 || !class.retried ? op->tag : state_tag(&op->target);
 	struct destination *it = NULL;
 	if (tag != 0 && !op->leaves)
-		it = state_destination(op->config, &op->target, tag, false, NULL);
+		it = state_destination(op->config, &op->target, tag, false, engine_tell_no_state);
 	struct standing standing = standing_of(op, it, &class, now_ns);
 	return decide(op->config, &op->progress, failure, &standing, now_ns, op->random);
 }

@@ -27,4 +27,6 @@ void engine_tell_obstacle(const struct op *op);
 /* From now on successes at this destination are worth telling. */
 void engine_note_trouble(uint64_t tag);
 
+void engine_tell_no_state(const struct config *config, const char *path, const char *why, int error);
+
 #endif

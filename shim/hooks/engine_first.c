@@ -34,7 +34,7 @@ void engine_succeeded(const struct config *config, const struct target *target)
 	uint64_t tag = state_tag(target);
 	if ((atomic_load_explicit(&troubled, memory_order_relaxed) & trouble_of(tag)) == 0)
 		return;
-	struct destination *it = state_destination(config, target, tag, false, NULL);
+	struct destination *it = state_destination(config, target, tag, false, engine_tell_no_state);
 	if (it != NULL && share_saw_success(NULL, it, config, clock_now_ns()))
 		forget_trouble(tag);
 }
@@ -57,7 +57,7 @@ enum rejection op_rejected(struct op *op, enum source source, int *code)
 	struct target to;
 	struct evidence opening;
 	uint64_t tag = state_tag(&op->target);
-	struct destination *it = state_destination(op->config, &op->target, tag, false, NULL);
+	struct destination *it = state_destination(op->config, &op->target, tag, false, engine_tell_no_state);
 	if (it == NULL)
 		return NOT_REJECTED;
 	bool refused = share_refused(it, op->config, clock_now_ns(), &opening);

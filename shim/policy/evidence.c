@@ -47,6 +47,8 @@ static struct view let_go(const struct waiter *waiter, int64_t back_us, int64_t 
 	int64_t start_us = back_us + waiter->spread_us;
 	if (waiter->at_us > back_us && waiter->at_us < start_us)
 		start_us = waiter->at_us;
+	if (start_us > waiter->end_us) /* its operation has a deadline */
+		start_us = waiter->end_us;
 	return now_us >= start_us ? simply(COURSE_GO) : wait(start_us, false);
 }
 

@@ -54,6 +54,7 @@ static const struct errno_row errno_rows[] = {
 	/* Met by files that diagnostics go to. */
 	E(ENOSPC, NEVER, PERMANENT, "No space left on device"),
 	E(EDQUOT, NEVER, PERMANENT, "Disk quota exceeded"),
+	E(EFBIG, NEVER, PERMANENT, "File too large"),
 	E(EROFS, NEVER, PERMANENT, "Read-only file system"),
 	E(EISDIR, NEVER, PERMANENT, "Is a directory"),
 	E(ENXIO, NEVER, PERMANENT, "No such device or address"),

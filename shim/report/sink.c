@@ -35,30 +35,40 @@ static bool stderr_is_ours(void)
 	       status.st_ino == stderr_inode;
 }
 
-/* Writing to a pipe without a reader raises SIGPIPE; writing to the terminal from the background may
- * raise SIGTTOU. Neither may end or stop a program that did not write itself. SIGPIPE is aimed at the
- * writing thread (signal(7)), so it is still pending here and can be taken back. */
+/* The signal that a failed write(2) has raised; 0 = none. */
+static int signal_of(int error) { return error == EPIPE ? SIGPIPE : error == EFBIG ? SIGXFSZ : 0; }
+
+static void take_back(int number)
+{
+	const struct timespec at_once = {0, 0};
+	sigset_t one;
+	sigemptyset(&one);
+	sigaddset(&one, number);
+	sigtimedwait(&one, NULL, &at_once);
+}
+
+/* Writing to a pipe without a reader raises SIGPIPE; to a file beyond RLIMIT_FSIZE, SIGXFSZ; to the terminal from the
+ * background perhaps SIGTTOU. None of them may end or stop a program that did not write itself. The first two are aimed
+ * at the writing thread (signal(7)), so they are still pending here and can be taken back. */
 static bool write_quietly(int file, const char *text, size_t length)
 {
 	sigset_t held, before, pending;
-	const struct timespec at_once = {0, 0};
 	struct pollfd ready = {.fd = file, .events = POLLOUT};
 	sigemptyset(&held);
 	sigaddset(&held, SIGPIPE);
+	sigaddset(&held, SIGXFSZ);
 	sigaddset(&held, SIGTTOU);
 	if (poll(&ready, 1, 0) == 0) /* a full pipe: lose the line, not the program's time */
 		return true;
 	if (pthread_sigmask(SIG_BLOCK, &held, &before) != 0)
 		return false;
 	sigpending(&pending);
-	bool pipe_was_pending = sigismember(&pending, SIGPIPE) == 1;
 	ssize_t written = write(file, text, length);
-	if (written < 0 && errno == EPIPE && !pipe_was_pending) {
-		sigemptyset(&held);
-		sigaddset(&held, SIGPIPE);
-		sigtimedwait(&held, NULL, &at_once);
-	}
+	int error = errno, raised = written < 0 ? signal_of(error) : 0;
+	if (raised != 0 && sigismember(&pending, raised) != 1)
+		take_back(raised);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = error;
 	return written == (ssize_t)length;
 }
 

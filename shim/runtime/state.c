@@ -88,7 +88,11 @@ static bool fill(int file, off_t size)
 		errno = EFBIG;
 		return false;
 	}
-	return fallocate(file, 0, 0, sizeof(struct state)) == 0;
+	int result;
+	do
+		result = fallocate(file, 0, 0, sizeof(struct state));
+	while (result != 0 && errno == EINTR); /* a stop, a debugger */
+	return result == 0;
 }
 
 static int open_file(const char *path)
@@ -100,6 +104,8 @@ static int open_file(const char *path)
 		if (file >= 0 || errno != ENOENT)
 			return file;
 		file = open(path, flags | O_CREAT | O_EXCL, 0600);
+		if (file >= 0)
+			fchmod(file, 0600); /* whatever the umask takes away */
 		if (file >= 0 || errno != EEXIST)
 			return file;
 	}
