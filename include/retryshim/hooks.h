@@ -48,7 +48,9 @@ struct op {
 	/* Of a connect: the socket's address family, which a fallback has to share; and it may wait for a look-up. Others
 	 * leave it to libcurl: 0. */
 	int family;
+	bool v6_only; /* an AF_INET6 socket that takes no mapped addresses */
 	bool may_look_up;
+	const char *fallback_obstacle; /* why it can go nowhere else, in words; NULL = it can */
 };
 
 /* Which family of hooks asks; each can be switched off. */

@@ -142,9 +142,11 @@ struct evidence evidence_read(uint64_t word);
  * It is made when a backoff begins, and given back with the attempt's result. Whoever begins a backoff while a
  * claim stands rides along: nothing is charged, and at the end of the backoff the claimed attempt's result counts
  * as the rider's own. A rider waits for an attempt to begin no longer than the longest backoff that it could have drawn, and
- * then as long for its end: a prober that has died, or hangs, costs at most that, and is replaced by one rider. A claim
- * for an instant that is far off is taken over by the first rider whose backoff is over, once the destination has been left
- * alone for max(RETRY_BASE_DELAY_MS, 1/8 of the longest backoff): else one long draw would be everybody's. */
+ * then as long for its end: a prober that has died, or hangs, costs at most that, and is replaced by one rider.
+ *
+ * The host's pace is max(RETRY_BASE_DELAY_MS, 1/16 of the longest backoff). When the destination has been left alone for so
+ * long, the first waiter whose backoff is over makes an attempt: it takes a claim over that is for later still (else one long
+ * draw would be everybody's), and a failure that is older counts no more (else all would count it, and nobody look). */
 uint64_t claim_word(int64_t at_us, uint64_t id);
 
 /* False once the claimed instant lies `patience_us` back (whoever has it has died, or hangs), and for an instant
@@ -183,7 +185,7 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 /* How long the destination is left alone between two attempts of anybody, as far as a waiter has a say in it. */
 int64_t evidence_pace_us(const struct config *config, int64_t most_us);
 
-/* The time over which waiters start when the destination is back: min(500 ms, 2 * RETRY_BASE_DELAY_MS). */
+/* The time over which waiters start when the destination is back: min(500 ms, 1.6 * RETRY_BASE_DELAY_MS). */
 int64_t evidence_spread_us(const struct config *config);
 
 #endif

@@ -127,6 +127,9 @@ enum blocking socket_blocking(int socket);
 /* bind(2) came first: then EADDRNOTAVAIL speaks of the program's own choice. */
 bool socket_is_bound(int socket);
 
+/* An AF_INET6 socket that takes no IPv4 address in its mapped form (IPV6_V6ONLY in ipv6(7)). */
+bool socket_is_v6_only(int socket);
+
 bool socket_is_connected(int socket);
 
 /* What has become of a socket since its last connect (TCP_INFO). A connection that was made and then reset

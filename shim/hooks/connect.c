@@ -149,7 +149,7 @@ static int recover(struct call *call, int error)
 	hold_end(&hold);
 	if (!ours)
 		return error;
-	op.family = call->address->sa_family;
+	connect_set_socket(&op, call->socket, call->address->sa_family);
 	op.may_look_up = true;
 	error = retry(call, &op, &failure);
 	addresses_round_over(&target);
@@ -240,7 +240,7 @@ static bool rejected(int socket, const struct sockaddr **address, socklen_t *len
 	    (blocking = socket_blocking(socket)) == BLOCKING_UNKNOWN || (blocking == NON_BLOCKING && !config->nonblock) ||
 	    !op_begin(&op, config, "connect", &target, clock_now_ns(), 0))
 		return false;
-	op.family = copy.ss_family;
+	connect_set_socket(&op, socket, copy.ss_family);
 	op.may_look_up = blocking == BLOCKING;
 	switch (op_rejected(&op, SOURCE_CONNECT, error)) {
 	case NOT_REJECTED: return false;

@@ -11,6 +11,9 @@
 bool connect_takes(const struct config *config, int socket, const struct sockaddr *address, socklen_t length,
                    struct target *target, struct failure *failure);
 
+/* Tells the operation what a fallback's address has to fit. */
+void connect_set_socket(struct op *op, int socket, sa_family_t family);
+
 /* The address of the operation's fallback, for its kind of socket; from now on its attempts go there. False if there is
  * none after all. */
 bool connect_fallback(struct op *op, struct sockaddr_storage *address, socklen_t *length);

@@ -25,9 +25,10 @@ static socklen_t set_v6(struct sockaddr_storage *storage, const uint8_t address[
 }
 
 /* The first address of its name in the socket's family. */
-static bool look_up(struct target *to, int family)
+static bool look_up(struct target *to, const struct op *op)
 {
-	struct addrinfo *list, hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = family == AF_INET6 ? AI_V4MAPPED : 0};
+	struct addrinfo *list, hints = {.ai_family = op->family, .ai_socktype = SOCK_STREAM,
+	                                .ai_flags = op->family == AF_INET6 && !op->v6_only ? AI_V4MAPPED : 0};
 	uintptr_t depth = depth_enter();
 	int code = real_getaddrinfo()(to->name, NULL, &hints, &list);
 	depth_leave(depth);
@@ -40,10 +41,16 @@ static bool look_up(struct target *to, int family)
 	return to->has_address;
 }
 
+void connect_set_socket(struct op *op, int socket, sa_family_t family)
+{
+	op->family = family;
+	op->v6_only = op->config->fallback[0] != '\0' && family == AF_INET6 && socket_is_v6_only(socket);
+}
+
 bool connect_fallback(struct op *op, struct sockaddr_storage *address, socklen_t *length)
 {
 	struct target to;
-	if (!op_fallback(op, &to) || (!to.has_address && !look_up(&to, op->family)))
+	if (!op_fallback(op, &to) || (!to.has_address && !look_up(&to, op)))
 		return false;
 	op->fell_back = true;
 	*length = op->family == AF_INET ? set_v4(address, to.address, to.port) : set_v6(address, to.address, to.port);

@@ -119,10 +119,21 @@ static uint64_t proxy_variables(void)
 
 static uint64_t way_of(const struct easy_options *options)
 {
-	uint64_t way = options->ways[0] == 0 ? proxy_variables() : 0;
+	uint64_t way = options->ways[OPTION_PROXY] == 0 ? proxy_variables() : 0;
 	for (size_t i = 0; i < OPTION_WAYS; i++)
 		way = way * UINT64_C(0x100000001b3) ^ options->ways[i];
 	return way;
+}
+
+/* To a proxy CONNECT_TO would be a wish for a tunnel; where a unix socket is named it is not
+ * looked at. */
+const char *facts_fallback_obstacle(struct easy *easy)
+{
+	const uint64_t *ways = easy->options.ways;
+	if (ways[OPTION_UNIX_SOCKET] != 0 || ways[OPTION_ABSTRACT_SOCKET] != 0)
+		return "the transfer goes by a unix socket";
+	bool by_proxy = ways[OPTION_PROXY] != 0 || ways[OPTION_PRE_PROXY] != 0 || proxy_variables() != 0;
+	return by_proxy ? "the transfer goes by a proxy" : NULL;
 }
 
 void facts_destination(struct easy *easy, struct target *target)

@@ -39,7 +39,17 @@
 
 enum request_kind { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
 
-enum { OPTION_WAYS = 7 };
+/* Options by which a transfer reaches something else than its URL's host and port. */
+enum option_way {
+	OPTION_PROXY,
+	OPTION_PRE_PROXY,
+	OPTION_UNIX_SOCKET,
+	OPTION_ABSTRACT_SOCKET,
+	OPTION_INTERFACE,
+	OPTION_RESOLVE,
+	OPTION_CONNECT_TO,
+	OPTION_WAYS,
+};
 
 struct easy_options {
 	curl_write_callback write; /* NULL: fwrite to write_data */
@@ -274,6 +284,7 @@ int facts_proxy_error(struct easy *easy); /* CURLPX_*, beside CURLE_PROXY */
 void facts_target(struct easy *easy, struct target *target);
 /* The same as processes share it: by its name, and by the way that leads there. */
 void facts_destination(struct easy *easy, struct target *target);
+const char *facts_fallback_obstacle(struct easy *easy); /* in words; NULL = none */
 bool facts_redirected(struct easy *easy); /* libcurl's last transfer was */
 
 /* curl_resume.c */

@@ -18,6 +18,7 @@ static bool begin(struct easy *easy)
 	                       easy->options.timeout_ms * NS_PER_MS);
 	if (easy->begun) /* the address was for the host patterns */
 		facts_destination(easy, &easy->op.target);
+	easy->op.fallback_obstacle = facts_fallback_obstacle(easy);
 	easy->op.rewind = upload_rewind;
 	easy->op.rewind_context = easy;
 	return easy->begun;

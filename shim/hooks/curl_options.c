@@ -93,12 +93,18 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 	return hash;
 }
 
-/* Options by which a transfer reaches something else than its URL's host and port. A hash of each one's value tells whether
- * two transfers go the same way. */
+/* A hash of each one's value tells whether two transfers go the same way. */
 static void follow_way(struct easy_options *options, CURLoption option, const void *value)
 {
-	static const CURLoption ways[OPTION_WAYS] = {CURLOPT_PROXY, CURLOPT_PRE_PROXY, CURLOPT_UNIX_SOCKET_PATH, CURLOPT_ABSTRACT_UNIX_SOCKET,
-	                                             CURLOPT_INTERFACE, CURLOPT_RESOLVE, CURLOPT_CONNECT_TO};
+	static const CURLoption ways[OPTION_WAYS] = {
+		[OPTION_PROXY] = CURLOPT_PROXY,
+		[OPTION_PRE_PROXY] = CURLOPT_PRE_PROXY,
+		[OPTION_UNIX_SOCKET] = CURLOPT_UNIX_SOCKET_PATH,
+		[OPTION_ABSTRACT_SOCKET] = CURLOPT_ABSTRACT_UNIX_SOCKET,
+		[OPTION_INTERFACE] = CURLOPT_INTERFACE,
+		[OPTION_RESOLVE] = CURLOPT_RESOLVE,
+		[OPTION_CONNECT_TO] = CURLOPT_CONNECT_TO,
+	};
 	size_t way = 0;
 	while (way < OPTION_WAYS && ways[way] != option)
 		way++;

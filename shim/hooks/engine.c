@@ -61,7 +61,9 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 		.message = message,
 	};
 	if (verdict != NULL) {
-		told.max_attempts = verdict->max_attempts;
+		/* The fallback's attempt comes on top. */
+		bool on_top = op->fell_back && op->progress.attempt > verdict->max_attempts;
+		told.max_attempts = verdict->max_attempts + on_top;
 		told.class = &verdict->class;
 		told.delay_ns = verdict->delay_ns;
 		told.reason = verdict->reason;

@@ -6,11 +6,11 @@
 #include "retryshim/report.h"
 
 /* Of the addresses that a name was last looked up to, one that the socket can have. */
-static bool choose_address(struct target *to, int family)
+static bool choose_address(struct target *to, const struct op *op)
 {
 	addresses_candidates(to);
 	for (int i = 0; i < to->candidates; i++) {
-		if (family == AF_INET && !address_is_v4(to->candidate[i]))
+		if (address_is_v4(to->candidate[i]) ? op->v6_only : op->family == AF_INET)
 			continue;
 		memcpy(to->address, to->candidate[i], sizeof to->address);
 		return to->has_address = true;
@@ -22,15 +22,16 @@ static bool choose_address(struct target *to, int family)
 static const char *fallback_obstacle(const struct op *op, struct target *to)
 {
 	bool is_v4 = to->has_address && address_is_v4(to->address);
-	if (op->target.way == WAY_OTHER)
-		return "it goes by a proxy, or another way of its own";
+	if (op->fallback_obstacle != NULL)
+		return op->fallback_obstacle;
 	if (op->family == 0 || (!to->has_address && op->may_look_up))
 		return NULL;
 	if (op->family != AF_INET && op->family != AF_INET6)
 		return "the socket is of another address family";
 	if (!to->has_address)
-		return choose_address(to, op->family) ? NULL : "a non-blocking connect cannot wait for a look-up: give an address";
-	return op->family == AF_INET && !is_v4 ? "the socket is of another address family" : NULL;
+		return choose_address(to, op) ? NULL : "a non-blocking connect cannot wait for a look-up: give an address";
+	bool fits = op->family == AF_INET ? is_v4 : !(is_v4 && op->v6_only);
+	return fits ? NULL : "the socket is of another address family";
 }
 
 bool op_fallback(const struct op *op, struct target *to)

@@ -31,7 +31,7 @@ bool pending_begin(struct pending *entry, int fd, int error)
 	if (config == NULL || !connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) ||
 	    !op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0))
 		return false;
-	entry->op.family = entry->address.any.sa_family;
+	connect_set_socket(&entry->op, fd, entry->address.any.sa_family);
 	return true;
 }
 

@@ -140,7 +140,7 @@ static void tidy_all(void)
 	hold_begin(&hold);
 	while ((entry = pending_each(&index)) != NULL) {
 		if (has_connected(entry))
-			pending_forget(entry);
+			pending_event(entry, atomic_load_explicit(&entry->numbers[0], memory_order_relaxed) - 1, false);
 		else
 			tidy(entry);
 	}

@@ -74,13 +74,14 @@ static enum sight sight_of_muted(struct look *look, struct pending *entry, struc
  * healthy connect registered in a way that we have not seen. Most programs put the descriptor there. */
 static enum sight sight_of_unknown(int epoll, const struct epoll_event *event)
 {
-	struct pending *entry = pending_of((int)(uint32_t)event->data.u64);
+	int fd = (int)(uint32_t)event->data.u64;
+	struct pending *entry = pending_of(fd);
 	if (entry == NULL || pending_is_watched(entry, epoll)) /* with other data, then */
 		return SHOWN;
 	if ((event->events & FAILURE) != 0)
 		return pending_expose(entry);
-	if ((event->events & EPOLLOUT) != 0)
-		pending_forget(entry);
+	if ((event->events & EPOLLOUT) != 0 && pending_state(entry) == PENDING_CONNECTING)
+		pending_event(entry, fd, false);
 	return SHOWN;
 }
 

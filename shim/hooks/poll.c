@@ -25,7 +25,7 @@ static void settle_one(struct pollfd *polled)
 {
 	bool failed = (polled->revents & (POLLERR | POLLHUP)) != 0;
 	struct pending *entry = pending_of(polled->fd);
-	if (__builtin_expect(!failed && (entry == NULL || pending_state(entry) == PENDING_CONNECTING), 1)) {
+	if (__builtin_expect(!failed && (entry == NULL || (pending_state(entry) == PENDING_CONNECTING && attention() == 0)), 1)) {
 		if (entry != NULL)
 			pending_forget(entry);
 		return;

@@ -52,16 +52,21 @@ static struct view let_go(const struct waiter *waiter, int64_t back_us, int64_t 
 	return now_us >= start_us ? simply(COURSE_GO) : wait(start_us, false);
 }
 
-/* Until when another's claim is; now_us or earlier: not at all. */
+/* When the destination has been left alone for long enough. The share of the spread keeps the others behind the first. */
+static int64_t turn_us(const struct waiter *waiter, const struct evidence *latest)
+{
+	return latest->at_us + waiter->pace_us + waiter->spread_us / 4;
+}
+
+/* Until when another's claim is worth waiting for; now_us or earlier: not at all. */
 static int64_t worth_waiting(const struct waiter *waiter, const struct evidence *latest, uint64_t claim, int64_t now_us)
 {
 	if (!claim_stands(claim, now_us, waiter->patience_us))
 		return now_us;
 	int64_t until_us = claimed_us(claim) > now_us ? waiter->limit_us : claimed_us(claim) + waiter->patience_us;
-	/* The first one's turn, if the claim is for later still. The share of the spread keeps the others behind it. */
-	int64_t turn_us = latest->at_us + waiter->pace_us + waiter->spread_us / 4;
-	if (claimed_us(claim) > now_us && claimed_us(claim) > turn_us && turn_us < until_us)
-		until_us = turn_us;
+	/* Somebody's turn, if the claim is for later still. */
+	if (claimed_us(claim) > now_us && claimed_us(claim) > turn_us(waiter, latest) && turn_us(waiter, latest) < until_us)
+		until_us = turn_us(waiter, latest);
 	return until_us < waiter->end_us ? until_us : waiter->end_us;
 }
 
@@ -75,7 +80,7 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 		return let_go(waiter, latest.at_us, now_us);
 	if (now_us < waiter->at_us)
 		return wait(waiter->at_us, false);
-	if (news)
+	if (news && now_us < turn_us(waiter, &latest))
 		return (struct view){.course = COURSE_COUNTS, .until_us = latest.at_us};
 	if (own)
 		return simply(COURSE_GO);
@@ -86,12 +91,12 @@ struct view evidence_look(const struct waiter *waiter, uint64_t evidence, uint64
 int64_t evidence_pace_us(const struct config *config, int64_t most_us)
 {
 	int64_t base_us = config->base_delay_ms * 1000;
-	return most_us / 8 > base_us ? most_us / 8 : base_us;
+	return most_us / 16 > base_us ? most_us / 16 : base_us;
 }
 
 int64_t evidence_spread_us(const struct config *config)
 {
 	const int64_t most_ms = 500;
-	int64_t spread_ms = 2 * config->base_delay_ms;
+	int64_t spread_ms = config->base_delay_ms * 8 / 5;
 	return (spread_ms < most_ms ? spread_ms : most_ms) * 1000;
 }

@@ -109,6 +109,12 @@ static void testify(struct share *share, struct destination *it, const struct fa
 		wake(&it->successes);
 }
 
+/* An operation whose first attempt was made although the circuit is half open: where others are rejected, it is the probe. */
+static bool let_through(const struct config *config, uint64_t circuit)
+{
+	return config->breaker == BREAKER_REJECT && circuit_state(circuit) == CIRCUIT_HALF_OPEN;
+}
+
 /* ---- an operation ---------------------------------------------------------------------------------- */
 
 void share_begin(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
@@ -118,8 +124,7 @@ void share_begin(struct share *share, struct destination *it, const struct confi
 	uint64_t was = load(&it->circuit), becomes;
 	do {
 		becomes = was;
-		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS) ||
-		                (config->breaker == BREAKER_REJECT && circuit_state(was) == CIRCUIT_HALF_OPEN);
+		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS) || let_through(config, was);
 	} while (!swap(&it->circuit, &was, becomes));
 }
 
@@ -127,7 +132,9 @@ void share_standing(const struct share *share, struct destination *it, const str
                     const struct class *class, int64_t now_ns, struct standing *standing)
 {
 	int64_t now_ms = now_ns / NS_PER_MS;
-	standing->circuit_open = !share->probes && circuit_refuses(config, load(&it->circuit), now_ms);
+	uint64_t circuit = load(&it->circuit);
+	bool begun = share->waiter.failed_us != 0;
+	standing->circuit_open = !share->probes && !(!begun && let_through(config, circuit)) && circuit_refuses(config, circuit, now_ms);
 	standing->floor_ns = floor_ms(config, load(&it->floor), now_ms) * NS_PER_MS;
 	uint64_t bucket = load(&it->bucket);
 	uint64_t claim = load(&it->claim);

@@ -141,3 +141,10 @@ int descriptor_table_size(void)
 	long size = field != NULL ? strtol(field + 9, NULL, 10) : 0;
 	return size > 0 && size < INT_MAX ? (int)size : FD_SETSIZE;
 }
+
+bool socket_is_v6_only(int socket)
+{
+	int only = 0;
+	socklen_t size = sizeof only;
+	return real_getsockopt()(socket, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && only != 0;
+}

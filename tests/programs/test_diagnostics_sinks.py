@@ -84,7 +84,7 @@ def client():
     try: socket.socket().connect(("127.0.0.1", PORT))
     except OSError: pass
 for turn in range(20): threading.Thread(target=client).start()"""
-    run(python(code), diag_file=None, diag_dir=tmp_path, **QUICK)
+    run(python(code), diag_file=None, diag_dir=tmp_path, budget="off", breaker="off", **QUICK)
     files = list(tmp_path.iterdir())
     assert len(files) == 60 and {file.read_bytes().count(b"\n") for file in files} == {1}
 

@@ -63,6 +63,8 @@ static void courses(void **state)
 		{"another has failed: not before our time", 1500, {.at_us = 1400}, NONE, COURSE_WAIT, 2000, false},
 		{"our time: it counts", 2000, {.at_us = 1400}, NONE, COURSE_COUNTS, 0, false},
 		{"our time, our claim, and another has failed", 2000, {.at_us = 1400}, MINE, COURSE_COUNTS, 0, false},
+		{"a failure of long ago counts no more", 3076, {.at_us = 1400}, NONE, COURSE_CLAIM, 0, false},
+		{"it does up to then", 3074, {.at_us = 1400}, NONE, COURSE_COUNTS, 0, false},
 		{"our own failure is no news", 2000, {.at_us = 1000}, NONE, COURSE_CLAIM, 0, false},
 		{"older than our failure", 2000, {.at_us = 900}, NONE, COURSE_CLAIM, 0, false},
 		{"our claim: go", 2000, {.at_us = 1000}, MINE, COURSE_GO, 0, false},
@@ -105,7 +107,7 @@ static void spread(void **state)
 	static const struct {
 		const char *base;
 		int64_t spread_ms;
-	} rows[] = {{"0", 0}, {"10", 20}, {"200", 400}, {"250", 500}, {"1000", 500}, {"3600000", 500}};
+	} rows[] = {{"0", 0}, {"10", 16}, {"200", 320}, {"250", 400}, {"313", 500}, {"1000", 500}, {"3600000", 500}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct config config = config_with("RETRY_BASE_DELAY_MS", rows[i].base);

@@ -314,7 +314,7 @@ static void all_orders(void **state)
 	} rows[] = {
 		{{"two, calm", 2, 20, true, false, {2, 3}, 4, 3}, 5},
 		{{"two, alike", 2, 20, true, false, {2, 2}, 3, 3}, 5},
-		{{"two, one impatient", 2, 20, true, false, {1, 5}, 7, 3}, 5},
+		{{"two, one impatient", 2, 20, true, false, {1, 5}, 7, 3}, 6},
 		{{"three, calm", 3, 24, true, false, {2, 3, 4}, 6, 3}, 7},
 		{{"two, hurried", 2, 7, false, false, {2, 3}, 4, 3}, 6},
 		{{"two, the first dies", 2, 14, true, true, {2, 3}, 4, 3}, 5},
