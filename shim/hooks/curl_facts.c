@@ -106,22 +106,34 @@ static void localhost_candidates(struct target *target)
 	target->candidates = 2;
 }
 
-/* What libcurl asks for where no CURLOPT_PROXY is set (Curl_proxy_detect in lib/url.c). */
-static uint64_t proxy_variables(void)
+static uint64_t variables(const char (*names)[12], size_t count)
 {
-	static const char names[][12] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "ftp_proxy", "FTP_PROXY", "all_proxy", "ALL_PROXY"};
 	uint64_t hash = 0;
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+	for (size_t i = 0; i < count; i++)
 		for (const char *value = getenv(names[i]); value != NULL && *value != '\0'; value++)
 			hash = (hash ^ (unsigned char)*value) * UINT64_C(0x100000001b3) + i + 1;
 	return hash;
 }
 
+/* What libcurl asks for where the options are not set (Curl_proxy_detect in lib/url.c). Without any proxy it does not
+ * matter for whom there is none. */
+static uint64_t proxy_of(const struct easy_options *options)
+{
+	static const char proxies[][12] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "ftp_proxy", "FTP_PROXY", "all_proxy", "ALL_PROXY"};
+	static const char exceptions[][12] = {"no_proxy", "NO_PROXY"};
+	uint64_t proxy = options->ways[OPTION_PROXY], exception = options->ways[OPTION_NOPROXY];
+	if (proxy == 0)
+		proxy = variables(proxies, sizeof proxies / sizeof proxies[0]);
+	if (proxy == 0 || proxy == OPTION_PROXY + 1) /* set, and empty */
+		return 0;
+	return proxy * UINT64_C(0x100000001b3) ^ (exception != 0 ? exception : variables(exceptions, 2));
+}
+
 static uint64_t way_of(const struct easy_options *options)
 {
-	uint64_t way = options->ways[OPTION_PROXY] == 0 ? proxy_variables() : 0;
+	uint64_t way = proxy_of(options);
 	for (size_t i = 0; i < OPTION_WAYS; i++)
-		way = way * UINT64_C(0x100000001b3) ^ options->ways[i];
+		way = way * UINT64_C(0x100000001b3) ^ (i == OPTION_PROXY || i == OPTION_NOPROXY ? 0 : options->ways[i]);
 	return way;
 }
 
@@ -132,7 +144,7 @@ const char *facts_fallback_obstacle(struct easy *easy)
 	const uint64_t *ways = easy->options.ways;
 	if (ways[OPTION_UNIX_SOCKET] != 0 || ways[OPTION_ABSTRACT_SOCKET] != 0)
 		return "the transfer goes by a unix socket";
-	bool by_proxy = ways[OPTION_PROXY] != 0 || ways[OPTION_PRE_PROXY] != 0 || proxy_variables() != 0;
+	bool by_proxy = ways[OPTION_PRE_PROXY] != 0 || proxy_of(&easy->options) != 0;
 	return by_proxy ? "the transfer goes by a proxy" : NULL;
 }
 
@@ -141,9 +153,12 @@ void facts_destination(struct easy *easy, struct target *target)
 	facts_target(easy, target);
 	target->way_hash = way_of(&easy->options);
 	target->way = target->way_hash != 0 ? WAY_OTHER : WAY_DIRECT;
+	target->way_hash ^= (uint64_t)easy->options.ip_version << 62; /* which of its name's addresses */
 	/* Whatever address each of them had last. */
-	if (target->name[0] != '\0')
+	if (target->name[0] != '\0') {
 		target->has_address = false;
+		memset(target->address, 0, sizeof target->address);
+	}
 }
 
 bool facts_redirected(struct easy *easy) { return info_long(easy, CURLINFO_REDIRECT_COUNT) > 0; }

@@ -42,6 +42,7 @@ enum request_kind { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUES
 /* Options by which a transfer reaches something else than its URL's host and port. */
 enum option_way {
 	OPTION_PROXY,
+	OPTION_NOPROXY,
 	OPTION_PRE_PROXY,
 	OPTION_UNIX_SOCKET,
 	OPTION_ABSTRACT_SOCKET,
@@ -91,6 +92,7 @@ struct easy_options {
 	void *prereq_data;
 	struct curl_slist *connect_to;
 	uint64_t ways[OPTION_WAYS]; /* a hash of what an option makes of the way to the host; 0 = nothing */
+	long ip_version; /* CURLOPT_IPRESOLVE */
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
 };
 

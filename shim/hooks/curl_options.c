@@ -98,6 +98,7 @@ static void follow_way(struct easy_options *options, CURLoption option, const vo
 {
 	static const CURLoption ways[OPTION_WAYS] = {
 		[OPTION_PROXY] = CURLOPT_PROXY,
+		[OPTION_NOPROXY] = CURLOPT_NOPROXY,
 		[OPTION_PRE_PROXY] = CURLOPT_PRE_PROXY,
 		[OPTION_UNIX_SOCKET] = CURLOPT_UNIX_SOCKET_PATH,
 		[OPTION_ABSTRACT_SOCKET] = CURLOPT_ABSTRACT_UNIX_SOCKET,
@@ -114,8 +115,8 @@ static void follow_way(struct easy_options *options, CURLoption option, const vo
 	if (option == CURLOPT_RESOLVE || option == CURLOPT_CONNECT_TO)
 		for (const struct curl_slist *item = value; item != NULL; item = item->next)
 			hash = hash_text(hash + 1, item->data);
-	else if (value != NULL && *(const char *)value != '\0')
-		hash = hash_text(way + 1, value);
+	else if (value != NULL && (way == OPTION_PROXY || way == OPTION_NOPROXY || *(const char *)value != '\0'))
+		hash = hash_text(way + 1, value); /* an empty one of the first two: not what the environment says */
 	options->ways[way] = hash;
 }
 
@@ -124,6 +125,7 @@ static void follow_object(struct easy_options *options, CURLoption option, const
 	switch (option) {
 	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; /* fall through */
 	case CURLOPT_PROXY:
+	case CURLOPT_NOPROXY:
 	case CURLOPT_PRE_PROXY:
 	case CURLOPT_UNIX_SOCKET_PATH:
 	case CURLOPT_ABSTRACT_UNIX_SOCKET:
@@ -201,6 +203,7 @@ static void follow_number(struct easy_options *options, CURLoption option, const
 	case CURLOPT_WILDCARDMATCH: mark(&options->left_alone, BIT_7, on); break;
 	case CURLOPT_TIMEOUT: options->timeout_ms = value->number * 1000; break;
 	case CURLOPT_TIMEOUT_MS: options->timeout_ms = value->number; break;
+	case CURLOPT_IPRESOLVE: options->ip_version = value->number; break;
 	case CURLOPT_NOBODY:
 	case CURLOPT_HTTPGET:
 	case CURLOPT_POST:

@@ -300,7 +300,8 @@ static void run(const struct scenario *scenario, int up_at)
 	struct world world = {.now = 1, .up_at = (uint8_t)up_at};
 	running = scenario;
 	visited_count = 0;
-	memset(visited, 0, visited_size * sizeof *visited);
+	if (visited != NULL)
+		memset(visited, 0, visited_size * sizeof *visited);
 	explore(&world);
 }
 
