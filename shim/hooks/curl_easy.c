@@ -25,7 +25,7 @@ struct easy *easy_add(CURL *handle, const struct curl_real *real)
 		member_forget(easy);
 	easy->real = real;
 	easy->served = true;
-	easy->wrapped = easy->active = easy->backing_off = easy->resume.going = easy->fallback.going = false;
+	easy->wrapped = easy->active = easy->backing_off = easy->rejected = easy->resume.going = easy->fallback.going = false;
 	options_default(&easy->options);
 	record_publish(&easy->record, handle);
 	return easy;
@@ -129,7 +129,7 @@ static void shim_reset(enum flavour flavour, const void *caller, CURL *handle)
 	real->easy_reset(handle);
 	if (easy != NULL) {
 		options_default(&easy->options);
-		easy->wrapped = easy->resume.going = easy->fallback.going = false;
+		easy->wrapped = easy->rejected = easy->resume.going = easy->fallback.going = false;
 	}
 }
 
@@ -141,6 +141,10 @@ static CURLcode shim_getinfo(enum flavour flavour, const void *caller, CURL *han
 		return CURLE_FAILED_INIT;
 	if (easy != NULL && value != NULL && resume_info(easy, info, value))
 		return CURLE_OK;
+	if (easy != NULL && value != NULL && easy->rejected && info == CURLINFO_RESPONSE_CODE) {
+		*(long *)value = 0; /* libcurl's is the last transfer's */
+		return CURLE_OK;
+	}
 	return real->easy_getinfo(handle, info, value);
 }
 

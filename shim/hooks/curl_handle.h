@@ -229,7 +229,7 @@ struct easy {
 	struct response response;
 	struct resume resume;
 	struct fallback fallback;
-	bool rejected; /* a multi's: never handed to libcurl, since the circuit is open */
+	bool rejected; /* never handed to libcurl, since the circuit is open */
 };
 
 /* curl_easy.c */

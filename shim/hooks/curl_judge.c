@@ -218,7 +218,8 @@ bool judge_rejects(struct easy *easy, CURLcode *code)
 	*code = (CURLcode)its_code;
 	easy->begun = rejection == REJECTED_FALLBACK; /* else an operation begins with its first failure */
 	easy->verdict = (struct verdict){.event = rejection == REJECTED_FALLBACK ? EVENT_FALLBACK : EVENT_NONE};
-	if (rejection == REJECTED)
+	easy->rejected = rejection == REJECTED;
+	if (easy->rejected)
 		set_error_text(easy, *code);
 	return rejection == REJECTED;
 }

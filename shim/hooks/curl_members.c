@@ -232,7 +232,6 @@ CURLMsg *members_message(struct multi *multi, int *left)
 static void reject(struct multi *multi, struct easy *easy)
 {
 	easy->multi = multi;
-	easy->rejected = true;
 	easy->alone_at = 0;
 	easy->message.msg = CURLMSG_NONE;
 	multi->adds++;

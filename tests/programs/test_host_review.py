@@ -18,7 +18,7 @@ from curl_hosts import host, lines
 from harness import FaultServer, events, run, wait_until
 from host_state import (  # noqa: F401
     ALIVE, BASH, BLOCKING, CLIENTS, LOOKS, REFUSED, SLEEPS, Hanging, active_opens, destination, shimmed, state, told)
-from multi_hosts import multi, told as told_of
+from multi_hosts import infos, multi, told as told_of
 from network import ADDRESS, PORT, SOON, Running, instant, ip, late_server, network, python, with_files  # noqa: F401
 from rangeserver import certificate
 
@@ -265,6 +265,16 @@ def test_reused_handle_is_not_judged_by_its_last_redirect(state):
         result = multi("poll", *words, state=state, max_attempts=1, **REJECTS)
         assert len(server.requests()) == 2
     assert lines(result) == ["0 perform -> 7", "0 perform -> 0"]
+
+
+def test_rejected_transfer_has_no_status(state):
+    """Not that of the one before."""
+    run(python(BLOCKING, str(DEAD)), state=state, **OPENS)
+    with FaultServer("200", port=PORT):
+        words = ["new", f"url={URL}", "perform", "info", f"url=http://127.0.0.1:{DEAD}/", "perform", "info"]
+        result = multi("poll", *words, state=state, max_attempts=1, **REJECTS)
+    assert [line.split(" ")[:3] for line in lines(result) if "perform" in line] == [["0", "perform", "->"]] * 2
+    assert [info["status"] for info in infos(result)] == [200, 0]
 
 
 # ---- what is left to the program --------------------------------------------------------------------
