@@ -100,6 +100,9 @@ bool op_fallback(const struct op *op, struct target *to);
 /* The operation's last attempt succeeded; silent if that was the first. */
 void op_succeeded(struct op *op);
 
+/* What becomes of it from now on says nothing of its destination. */
+void op_leaves(struct op *op);
+
 /* The operation is left without an outcome that anybody told. */
 void op_dropped(struct op *op);
 
@@ -123,5 +126,6 @@ void engine_succeeded(const struct config *config, const struct target *target);
  * says where it goes instead. */
 enum rejection { NOT_REJECTED, REJECTED, REJECTED_FALLBACK };
 enum rejection op_rejected(struct op *op, enum source source, int *code);
+void op_stays_rejected(struct op *op); /* it could not go there after all */
 
 #endif

@@ -142,7 +142,8 @@ struct evidence evidence_read(uint64_t word);
  * It is made when a backoff begins, and given back with the attempt's result. Whoever begins a backoff while a
  * claim stands rides along: nothing is charged, and at the end of the backoff the claimed attempt's result counts
  * as the rider's own. A rider waits for an attempt to begin no longer than the longest backoff that it could have drawn, and
- * then as long for its end: a prober that has died, or hangs, costs at most that, and is replaced by one rider.
+ * then as long for its end: each prober that has died, or hangs, costs at most that, and is replaced by one rider. Half of
+ * what is left of its own deadline ends a rider's patience in any case.
  *
  * The host's pace is max(RETRY_BASE_DELAY_MS, 1/16 of the longest backoff). When the destination has been left alone for so
  * long, the first waiter whose backoff is over makes an attempt: it takes a claim over that is for later still (else one long

@@ -107,6 +107,7 @@ struct failure {
 	int64_t retry_after_ms; /* SOURCE_HTTP: what the server asks for; -1 = nothing */
 	bool unix_socket;       /* SOURCE_CONNECT: AF_UNIX */
 	bool bound_socket;      /* SOURCE_CONNECT: bind(2) came first */
+	bool connected;         /* SOURCE_CURL: a connection was made for it */
 	bool sent;              /* the server may have seen the request, by what the hook knows */
 	bool repeatable;        /* the request may be sent again all the same */
 	bool refused;           /* the server has said that it has not acted on the request (RFC 9113, 8.7) */
@@ -126,7 +127,8 @@ struct class {
 	bool not_a_failure;       /* EINPROGRESS and its like: hand it on without a word */
 	bool perhaps_sent;        /* the failure itself says that the server may have seen the request */
 	bool fresh_connection;    /* only on a new connection (HTTP 421, 425; a broken HTTP/2 one) */
-	bool connection_evidence; /* it tells about the destination, not about one request */
+	bool connection_evidence; /* it tells that the destination cannot be reached, not of one request */
+	bool reached;             /* it tells that the destination can be reached */
 	int attempt_cap;          /* attempts that such failures get at most, counted from the first of them;
 	                           * 0 = RETRY_MAX_ATTEMPTS alone */
 };

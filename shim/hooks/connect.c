@@ -247,8 +247,10 @@ static bool rejected(int socket, const struct sockaddr **address, socklen_t *len
 	case REJECTED: return true;
 	case REJECTED_FALLBACK: break;
 	}
-	if (!connect_fallback(&op, fallback, length))
+	if (!connect_fallback(&op, fallback, length)) {
+		op_stays_rejected(&op);
 		return true;
+	}
 	*address = (const struct sockaddr *)fallback;
 	return false;
 }

@@ -7,24 +7,24 @@
 
 #include "retryshim/runtime.h"
 
-static long info_long(struct easy *easy, CURLINFO info)
+long facts_long(struct easy *easy, CURLINFO info)
 {
 	long value = 0;
 	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK ? value : 0;
 }
 
 /* "" if it is unknown. */
-static const char *info_text(struct easy *easy, CURLINFO info)
+const char *facts_text(struct easy *easy, CURLINFO info)
 {
 	char *value = NULL;
 	return easy->real->easy_getinfo(handle_of(easy), info, &value) == CURLE_OK && value != NULL ? value : "";
 }
 
-static enum protocol protocol(struct easy *easy) { return protocol_of(info_text(easy, CURLINFO_SCHEME)); }
+static enum protocol protocol(struct easy *easy) { return protocol_of(facts_text(easy, CURLINFO_SCHEME)); }
 
 int facts_reply_code(struct easy *easy)
 {
-	return protocol(easy) == PROTOCOL_HTTP ? 0 : (int)info_long(easy, CURLINFO_RESPONSE_CODE);
+	return protocol(easy) == PROTOCOL_HTTP ? 0 : (int)facts_long(easy, CURLINFO_RESPONSE_CODE);
 }
 
 /* Commands beside the transfer; an upload that libcurl appends (ftp_state_ul_setup in lib/ftp.c). */
@@ -51,7 +51,7 @@ bool facts_sent(struct easy *easy)
 	if (info_seconds(easy, CURLINFO_PRETRANSFER_TIME) > 0 || easy->response.status != 0)
 		return true;
 	switch (protocol(easy)) {
-	case PROTOCOL_HTTP: return info_long(easy, CURLINFO_REQUEST_SIZE) > 0;
+	case PROTOCOL_HTTP: return facts_long(easy, CURLINFO_REQUEST_SIZE) > 0;
 	case PROTOCOL_MAIL: return false;
 	case PROTOCOL_FILES:
 		if (!has_side_effects(&easy->options))
@@ -59,7 +59,7 @@ bool facts_sent(struct easy *easy)
 		break;
 	case PROTOCOL_OTHER: break;
 	}
-	return info_long(easy, CURLINFO_NUM_CONNECTS) == 0 || info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
+	return facts_long(easy, CURLINFO_NUM_CONNECTS) == 0 || info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
 }
 
 /* libcurl replays a request whose HTTP/2 stream was refused, and one that met a kept connection's end, and gives
@@ -73,10 +73,10 @@ bool facts_refused(struct easy *easy)
 	if ((easy->multi != NULL && !member_is_alone(easy)) || easy->response.status != 0 || strncmp(error, text, sizeof text - 1) != 0)
 		return false;
 	long replays = strtol(error + sizeof text - 1, NULL, 10);
-	return replays > 0 && info_long(easy, CURLINFO_NUM_CONNECTS) == replays + 1;
+	return replays > 0 && facts_long(easy, CURLINFO_NUM_CONNECTS) == replays + 1;
 }
 
-int facts_proxy_error(struct easy *easy) { return (int)info_long(easy, CURLINFO_PROXY_ERROR); }
+int facts_proxy_error(struct easy *easy) { return (int)facts_long(easy, CURLINFO_PROXY_ERROR); }
 
 /* The whole operation begins again with its first request, so that one's method counts, whatever a
  * redirect made of it. */
@@ -106,73 +106,20 @@ static void localhost_candidates(struct target *target)
 	target->candidates = 2;
 }
 
-static uint64_t variables(const char (*names)[12], size_t count)
-{
-	uint64_t hash = 0;
-	for (size_t i = 0; i < count; i++)
-		for (const char *value = getenv(names[i]); value != NULL && *value != '\0'; value++)
-			hash = (hash ^ (unsigned char)*value) * UINT64_C(0x100000001b3) + i + 1;
-	return hash;
-}
+bool facts_connected(struct easy *easy) { return info_seconds(easy, CURLINFO_CONNECT_TIME) > 0; }
 
-/* What libcurl asks for where the options are not set (Curl_proxy_detect in lib/url.c). Without any proxy it does not
- * matter for whom there is none. */
-static uint64_t proxy_of(const struct easy_options *options)
-{
-	static const char proxies[][12] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "ftp_proxy", "FTP_PROXY", "all_proxy", "ALL_PROXY"};
-	static const char exceptions[][12] = {"no_proxy", "NO_PROXY"};
-	uint64_t proxy = options->ways[OPTION_PROXY], exception = options->ways[OPTION_NOPROXY];
-	if (proxy == 0)
-		proxy = variables(proxies, sizeof proxies / sizeof proxies[0]);
-	if (proxy == 0 || proxy == OPTION_PROXY + 1) /* set, and empty */
-		return 0;
-	return proxy * UINT64_C(0x100000001b3) ^ (exception != 0 ? exception : variables(exceptions, 2));
-}
-
-static uint64_t way_of(const struct easy_options *options)
-{
-	uint64_t way = proxy_of(options);
-	for (size_t i = 0; i < OPTION_WAYS; i++)
-		way = way * UINT64_C(0x100000001b3) ^ (i == OPTION_PROXY || i == OPTION_NOPROXY ? 0 : options->ways[i]);
-	return way;
-}
-
-/* To a proxy CONNECT_TO would be a wish for a tunnel; where a unix socket is named it is not
- * looked at. */
-const char *facts_fallback_obstacle(struct easy *easy)
-{
-	const uint64_t *ways = easy->options.ways;
-	if (ways[OPTION_UNIX_SOCKET] != 0 || ways[OPTION_ABSTRACT_SOCKET] != 0)
-		return "the transfer goes by a unix socket";
-	bool by_proxy = ways[OPTION_PRE_PROXY] != 0 || proxy_of(&easy->options) != 0;
-	return by_proxy ? "the transfer goes by a proxy" : NULL;
-}
-
-void facts_destination(struct easy *easy, struct target *target)
-{
-	facts_target(easy, target);
-	target->way_hash = way_of(&easy->options);
-	target->way = target->way_hash != 0 ? WAY_OTHER : WAY_DIRECT;
-	target->way_hash ^= (uint64_t)easy->options.ip_version << 62; /* which of its name's addresses */
-	/* Whatever address each of them had last. */
-	if (target->name[0] != '\0') {
-		target->has_address = false;
-		memset(target->address, 0, sizeof target->address);
-	}
-}
-
-bool facts_redirected(struct easy *easy) { return info_long(easy, CURLINFO_REDIRECT_COUNT) > 0; }
+bool facts_redirected(struct easy *easy) { return facts_long(easy, CURLINFO_REDIRECT_COUNT) > 0; }
 
 void facts_target(struct easy *easy, struct target *target)
 {
 	memset(target, 0, sizeof *target);
-	target_set_url(target, info_text(easy, CURLINFO_EFFECTIVE_URL));
+	target_set_url(target, facts_text(easy, CURLINFO_EFFECTIVE_URL));
 	if (target->name[0] == '\0')
 		return;
 	addresses_candidates(target);
 	/* After a redirect this may still be the previous host's. */
-	if (target->candidates == 0 && info_long(easy, CURLINFO_REDIRECT_COUNT) == 0)
-		target_set_address(target, info_text(easy, CURLINFO_PRIMARY_IP));
+	if (target->candidates == 0 && facts_long(easy, CURLINFO_REDIRECT_COUNT) == 0)
+		target_set_address(target, facts_text(easy, CURLINFO_PRIMARY_IP));
 	if (target->candidates == 0 && !target->has_address)
 		localhost_candidates(target);
 }

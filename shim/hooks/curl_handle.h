@@ -10,6 +10,7 @@
  *   curl_deliver.c   hands on to those, or holds back
  *   curl_journal.c   what is held back
  *   curl_facts.c     what libcurl knows, in the engine's terms
+ *   curl_way.c       the way that a transfer takes to its host
  *   curl_resume.c    a broken download that goes on
  *   curl_fallback.c  another address, where attempts at the first are used up
  *   curl_upload.c    the request's body, and whether it can be produced again
@@ -39,7 +40,8 @@
 
 enum request_kind { REQUEST_GET, REQUEST_HEAD, REQUEST_POST, REQUEST_PUT, REQUEST_POST_FORM };
 
-/* Options by which a transfer reaches something else than its URL's host and port. */
+/* Texts by which a transfer reaches something else than its URL's host and port; beside them the lists of CURLOPT_RESOLVE and
+ * CURLOPT_CONNECT_TO. */
 enum option_way {
 	OPTION_PROXY,
 	OPTION_NOPROXY,
@@ -47,8 +49,6 @@ enum option_way {
 	OPTION_UNIX_SOCKET,
 	OPTION_ABSTRACT_SOCKET,
 	OPTION_INTERFACE,
-	OPTION_RESOLVE,
-	OPTION_CONNECT_TO,
 	OPTION_WAYS,
 };
 
@@ -90,7 +90,8 @@ struct easy_options {
 	void *open_socket_data;
 	curl_prereq_callback prereq;
 	void *prereq_data;
-	struct curl_slist *connect_to;
+	struct curl_slist *connect_to, *resolve;
+	bool url_is_new; /* set since the last transfer began */
 	uint64_t ways[OPTION_WAYS]; /* a hash of what an option makes of the way to the host; 0 = nothing */
 	long ip_version; /* CURLOPT_IPRESOLVE */
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
@@ -284,10 +285,16 @@ bool facts_refused(struct easy *easy);    /* the server has said that it did not
 int facts_reply_code(struct easy *easy);  /* last reply of an FTP or SMTP server; 0 = none */
 int facts_proxy_error(struct easy *easy); /* CURLPX_*, beside CURLE_PROXY */
 void facts_target(struct easy *easy, struct target *target);
-/* The same as processes share it: by its name, and by the way that leads there. */
-void facts_destination(struct easy *easy, struct target *target);
-const char *facts_fallback_obstacle(struct easy *easy); /* in words; NULL = none */
 bool facts_redirected(struct easy *easy); /* libcurl's last transfer was */
+bool facts_connected(struct easy *easy);  /* its connection was made, and is not one that was kept */
+long facts_long(struct easy *easy, CURLINFO info);
+const char *facts_text(struct easy *easy, CURLINFO info); /* "" = none */
+
+/* curl_way.c */
+void way_follow(struct easy_options *options, CURLoption option, const void *value); /* the program has set a text */
+/* The target as processes share it: by its name, and by the way that leads there. */
+void way_destination(struct easy *easy, struct target *target);
+const char *way_fallback_obstacle(struct easy *easy); /* in words; NULL = none */
 
 /* curl_resume.c */
 void resume_begin(struct easy *easy);

@@ -17,8 +17,8 @@ static bool begin(struct easy *easy)
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
 	if (easy->begun) /* the address was for the host patterns */
-		facts_destination(easy, &easy->op.target);
-	easy->op.fallback_obstacle = facts_fallback_obstacle(easy);
+		way_destination(easy, &easy->op.target);
+	easy->op.fallback_obstacle = way_fallback_obstacle(easy);
 	easy->op.rewind = upload_rewind;
 	easy->op.rewind_context = easy;
 	return easy->begun;
@@ -49,6 +49,7 @@ static struct failure code_failure(struct easy *easy, CURLcode code)
 		.sent = facts_sent(easy),
 		.repeatable = facts_repeatable(easy),
 		.refused = facts_refused(easy),
+		.connected = facts_connected(easy),
 		.delivered = response_delivered(easy),
 		.resumable = resume_possible(easy),
 	};
@@ -58,7 +59,7 @@ static struct failure code_failure(struct easy *easy, CURLcode code)
 static bool is_astray(struct easy *easy)
 {
 	struct target now;
-	facts_destination(easy, &now);
+	way_destination(easy, &now);
 	return now.port != easy->op.target.port || strcmp(now.name, easy->op.target.name) != 0 ||
 	       memcmp(now.address, easy->op.target.address, sizeof now.address) != 0;
 }
@@ -185,6 +186,8 @@ void judge_outcome(struct easy *easy, CURLcode code)
 		return;
 	if (code == CURLE_OK && status < 400) {
 		easy->op.replays = easy->replays;
+		if (easy->begun && is_astray(easy)) /* the host of its failures has been left, and is not heard of */
+			op_leaves(&easy->op);
 		if (easy->begun)
 			op_succeeded(&easy->op);
 	} else if (easy->config->diag && begin(easy)) {
@@ -198,7 +201,7 @@ void judge_outcome(struct easy *easy, CURLcode code)
 void judge_first_success(struct easy *easy)
 {
 	struct target target;
-	facts_destination(easy, &target);
+	way_destination(easy, &target);
 	engine_succeeded(easy->config, &target);
 }
 
@@ -212,7 +215,7 @@ bool judge_rejects(struct easy *easy, CURLcode *code)
 {
 	int its_code = CURLE_OK;
 	/* What libcurl says of a handle that has been redirected is the last transfer's. */
-	if (facts_redirected(easy) || !begin(easy))
+	if ((facts_redirected(easy) && !easy->options.url_is_new) || !begin(easy))
 		return false;
 	enum rejection rejection = op_rejected(&easy->op, SOURCE_CURL, &its_code);
 	*code = (CURLcode)its_code;

@@ -86,52 +86,18 @@ static bool is_ours(const struct easy *easy, CURLoption option)
 	}
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-	for (; *text != '\0'; text++) /* FNV-1a */
-		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
-/* A hash of each one's value tells whether two transfers go the same way. */
-static void follow_way(struct easy_options *options, CURLoption option, const void *value)
-{
-	static const CURLoption ways[OPTION_WAYS] = {
-		[OPTION_PROXY] = CURLOPT_PROXY,
-		[OPTION_NOPROXY] = CURLOPT_NOPROXY,
-		[OPTION_PRE_PROXY] = CURLOPT_PRE_PROXY,
-		[OPTION_UNIX_SOCKET] = CURLOPT_UNIX_SOCKET_PATH,
-		[OPTION_ABSTRACT_SOCKET] = CURLOPT_ABSTRACT_UNIX_SOCKET,
-		[OPTION_INTERFACE] = CURLOPT_INTERFACE,
-		[OPTION_RESOLVE] = CURLOPT_RESOLVE,
-		[OPTION_CONNECT_TO] = CURLOPT_CONNECT_TO,
-	};
-	size_t way = 0;
-	while (way < OPTION_WAYS && ways[way] != option)
-		way++;
-	if (way == OPTION_WAYS)
-		return;
-	uint64_t hash = 0;
-	if (option == CURLOPT_RESOLVE || option == CURLOPT_CONNECT_TO)
-		for (const struct curl_slist *item = value; item != NULL; item = item->next)
-			hash = hash_text(hash + 1, item->data);
-	else if (value != NULL && (way == OPTION_PROXY || way == OPTION_NOPROXY || *(const char *)value != '\0'))
-		hash = hash_text(way + 1, value); /* an empty one of the first two: not what the environment says */
-	options->ways[way] = hash;
-}
-
 static void follow_object(struct easy_options *options, CURLoption option, const union value *value)
 {
 	switch (option) {
-	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; /* fall through */
+	case CURLOPT_CONNECT_TO: options->connect_to = value->pointer; break;
+	case CURLOPT_RESOLVE: options->resolve = value->pointer; break;
 	case CURLOPT_PROXY:
 	case CURLOPT_NOPROXY:
 	case CURLOPT_PRE_PROXY:
 	case CURLOPT_UNIX_SOCKET_PATH:
 	case CURLOPT_ABSTRACT_UNIX_SOCKET:
-	case CURLOPT_INTERFACE:
-	case CURLOPT_RESOLVE: follow_way(options, option, value->pointer); break;
-	case CURLOPT_URL:
+	case CURLOPT_INTERFACE: way_follow(options, option, value->pointer); break;
+	case CURLOPT_URL: options->url_is_new = true; /* fall through */
 	case CURLOPT_CURLU: mark(&options->left_alone, BIT_NO_URL, value->pointer == NULL); break;
 	case CURLOPT_WRITEDATA: options->write_data = value->pointer; break;
 	case CURLOPT_HEADERDATA: options->header_data = value->pointer; break;

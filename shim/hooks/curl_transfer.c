@@ -97,6 +97,7 @@ void transfer_begin(struct easy *easy, CURL *handle, const struct config *config
  * on it is there during an attempt only. */
 void transfer_start_attempt(struct easy *easy, CURL *handle)
 {
+	easy->options.url_is_new = false;
 	response_reset(easy);
 	if (easy->begun)
 		adjust_options(easy, handle);

@@ -161,9 +161,6 @@ struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_n
 	return verdict;
 }
 
-/* Who answers can be reached, whatever the answer is. */
-static bool answered(const struct failure *failure) { return failure->source == SOURCE_HTTP && !failure->astray; }
-
 struct verdict op_failed(struct op *op, const struct failure *failure, const char *message)
 {
 	int64_t now_ns = clock_now_ns();
@@ -180,9 +177,9 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 		share_begin(&op->share, it, op->config, now_ns);
 	if (it != NULL && class.retried)
 		share_failed(&op->share, it, op->config, failure, &class, now_ns);
-	else if (it != NULL && answered(failure))
+	else if (it != NULL && class.reached)
 		share_saw_success(&op->share, it, op->config, now_ns);
-	else if (answered(failure) && attention())
+	else if (class.reached && attention())
 		engine_succeeded(op->config, &op->target);
 	return engine_judge(op, it, now_ns, OWN);
 }
@@ -202,6 +199,12 @@ void op_given_up(struct op *op, const struct verdict *verdict, enum reason reaso
 	given_up.reason = reason;
 	op_dropped(op);
 	engine_tell(op, EVENT_GIVEN_UP, &given_up, message, OWN);
+}
+
+void op_leaves(struct op *op)
+{
+	op_dropped(op);
+	op->leaves = true;
 }
 
 void op_exhausted(struct op *op, const struct verdict *verdict)

@@ -15,16 +15,18 @@ static uint64_t trouble_of(uint64_t tag) { return UINT64_C(1) << (tag >> 58); }
 
 void engine_note_trouble(uint64_t tag)
 {
-	atomic_fetch_or_explicit(&troubled, trouble_of(tag), memory_order_relaxed);
-	atomic_fetch_or_explicit(&engine_attention, ATTENTION_TROUBLE, memory_order_relaxed);
+	atomic_fetch_or(&troubled, trouble_of(tag));
+	atomic_fetch_or(&engine_attention, ATTENTION_TROUBLE);
 }
 
 /* Until the next failure. */
 static void forget_trouble(uint64_t tag)
 {
-	uint64_t left = atomic_fetch_and_explicit(&troubled, ~trouble_of(tag), memory_order_relaxed) & ~trouble_of(tag);
-	if (left == 0)
-		atomic_fetch_and_explicit(&engine_attention, ~ATTENTION_TROUBLE, memory_order_relaxed);
+	if ((atomic_fetch_and(&troubled, ~trouble_of(tag)) & ~trouble_of(tag)) != 0)
+		return;
+	atomic_fetch_and(&engine_attention, ~ATTENTION_TROUBLE);
+	if (atomic_load(&troubled) != 0) /* another thread's, in between */
+		atomic_fetch_or(&engine_attention, ATTENTION_TROUBLE);
 }
 
 void engine_succeeded(const struct config *config, const struct target *target)
@@ -35,7 +37,7 @@ void engine_succeeded(const struct config *config, const struct target *target)
 	if ((atomic_load_explicit(&troubled, memory_order_relaxed) & trouble_of(tag)) == 0)
 		return;
 	struct destination *it = state_destination(config, target, tag, false, engine_tell_no_state);
-	if (it != NULL && share_saw_success(NULL, it, config, clock_now_ns()))
+	if (it == NULL || share_saw_success(NULL, it, config, clock_now_ns()))
 		forget_trouble(tag);
 }
 
@@ -51,6 +53,15 @@ static int opening_code(const struct config *config, enum source source, const s
 	default: return opening->source == SOURCE_RESOLVE ? CURLE_COULDNT_RESOLVE_HOST : CURLE_COULDNT_CONNECT;
 	}
 }
+
+static void tell_rejection(const struct op *op, enum event event)
+{
+	struct verdict verdict = {.class = classify(op->config, &op->failure), .max_attempts = (int)op->config->max_attempts,
+	                          .reason = event == EVENT_GIVEN_UP ? REASON_BREAKER : REASON_NONE};
+	engine_tell(op, event, &verdict, op->message, OWN);
+}
+
+void op_stays_rejected(struct op *op) { tell_rejection(op, EVENT_GIVEN_UP); }
 
 enum rejection op_rejected(struct op *op, enum source source, int *code)
 {
@@ -68,14 +79,10 @@ enum rejection op_rejected(struct op *op, enum source source, int *code)
 	}
 	*code = opening_code(op->config, source, &opening);
 	op->failure = (struct failure){.source = source, .code = *code, .retry_after_ms = -1};
-	struct verdict verdict = {.class = classify(op->config, &op->failure), .max_attempts = (int)op->config->max_attempts,
-	                          .reason = REASON_BREAKER};
 	bool falls_back = op_fallback(op, &to);
 	op->leaves = falls_back;
-	if (falls_back)
-		verdict.reason = REASON_NONE;
-	else
+	if (!falls_back)
 		engine_tell_obstacle(op);
-	engine_tell(op, falls_back ? EVENT_FALLBACK : EVENT_GIVEN_UP, &verdict, op->message, OWN);
+	tell_rejection(op, falls_back ? EVENT_FALLBACK : EVENT_GIVEN_UP);
 	return falls_back ? REJECTED_FALLBACK : REJECTED;
 }

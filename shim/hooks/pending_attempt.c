@@ -216,6 +216,7 @@ static void lose(struct pending *entry)
 {
 	if (entry->lost_ns == 0)
 		entry->lost_ns = clock_now_ns();
+	op_dropped(&entry->op);
 	pending_set_due(entry, 0);
 	pending_settle(entry, PENDING_QUIET);
 }

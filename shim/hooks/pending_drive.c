@@ -117,6 +117,8 @@ static void tidy(struct pending *entry)
 	if (state == PENDING_FREE)
 		return;
 	bool lost = is_lost(entry);
+	if (lost && (state == PENDING_QUIET || state == PENDING_RECONNECTING))
+		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
 	if (state == PENDING_LEFT && entry->lost_ns != 0)
 		tell_left(entry);
 	else

@@ -58,10 +58,10 @@ static enum sight met(struct pending *entry, int fd, bool failed)
 	case PENDING_CONNECTING:
 	case PENDING_RECONNECTING:
 		/* An event of another descriptor with the same epoll_data says nothing of ours. */
-		if (state == PENDING_CONNECTING || socket_is_connected(fd))
+		if (socket_is_connected(fd))
 			pending_succeed(entry, state);
 		else
-			pending_settle(entry, state);
+			pending_settle(entry, state == PENDING_CONNECTING ? PENDING_FREE : state);
 		return SHOWN;
 	case PENDING_QUIET:
 		pending_adopt(entry);
@@ -160,7 +160,7 @@ bool pending_connect(struct pending *entry, const struct sockaddr *address, int 
 	hold_begin(&hold);
 	enum pending_state state = disconnects ? pending_claim(entry) : pending_claim_driven(entry);
 	if (disconnects && state != PENDING_FREE) {
-		if (state == PENDING_QUIET)
+		if (state == PENDING_QUIET || state == PENDING_RECONNECTING)
 			op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
 		pending_arm(entry);
 		pending_settle(entry, PENDING_FREE);

@@ -113,7 +113,7 @@ static void classify_curl(const struct failure *failure, struct class *class)
 	class->retried = rule == UNSENT || rule == EITHER || rule == SENT;
 	class->perhaps_sent = rule == SENT;
 	/* A broken handshake may be of the program's own settings, a time-out of its own making. */
-	class->connection_evidence = !failure->sent && !failure->astray &&
+	class->connection_evidence = !failure->sent && !failure->astray && !failure->connected &&
 	                             (failure->code == CURLE_COULDNT_CONNECT || failure->code == CURLE_COULDNT_RESOLVE_HOST);
 	/* libcurl may still hold one that is of no use: FTP's and SMTP's 421 closes it (RFC 959, 4.2.1). */
 	class->fresh_connection = failure->code == CURLE_HTTP2 || failure->reply_code == 421;
@@ -160,6 +160,7 @@ struct class classify(const struct config *config, const struct failure *failure
 	case SOURCE_HTTP: classify_http(config, failure, &class); break;
 	}
 	class.severity = severities[class.category];
+	class.reached = (failure->source == SOURCE_HTTP || failure->connected) && !failure->astray;
 	return class;
 }
 

@@ -68,7 +68,7 @@ static bool write_quietly(int file, const char *text, size_t length)
 	if (raised != 0 && sigismember(&pending, raised) != 1)
 		take_back(raised);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = error;
+	errno = written >= 0 ? ENOSPC : error; /* the next byte would have failed, for want of room */
 	return written == (ssize_t)length;
 }
 

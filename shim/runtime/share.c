@@ -150,10 +150,10 @@ void share_failed(struct share *share, struct destination *it, const struct conf
 	share->waiter.failed_us = told.at_us;
 	share->evident = class->connection_evidence;
 	tell(&it->failure, &told);
-	if (failure->source == SOURCE_HTTP && !failure->astray) { /* who answers can be reached */
+	if (class->reached) {
 		close_circuit(it);
 		testify(share, it, NULL, now_ns);
-		if (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0))
+		if (failure->source == SOURCE_HTTP && (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0)))
 			raise_floor(it, config, failure->retry_after_ms, now_ns);
 	} else if (share->evident) {
 		testify(share, it, failure, now_ns);

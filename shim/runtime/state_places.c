@@ -20,7 +20,10 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
 static uint64_t mix_namespace(uint64_t hash, const char *path)
 {
 	struct stat status;
-	return stat(path, &status) == 0 ? mix(hash, &status.st_ino, sizeof status.st_ino) : hash;
+	if (stat(path, &status) != 0)
+		return hash;
+	hash = mix(hash, &status.st_dev, sizeof status.st_dev);
+	return mix(hash, &status.st_ino, sizeof status.st_ino);
 }
 
 uint64_t state_tag(const struct target *target)
@@ -31,7 +34,7 @@ uint64_t state_tag(const struct target *target)
 	hash = mix(hash, &kind, 1);
 	hash = mix(hash, &target->way, sizeof target->way);
 	hash = mix(hash, &target->way_hash, sizeof target->way_hash);
-	if (target->is_unix && target->name[0] != '/') /* a file of this folder */
+	if (target->is_unix && target->name[0] != '/' && target->name[0] != '@') /* a file of this folder; not abstract */
 		hash = mix_namespace(hash, ".");
 	hash = mix(hash, &target->port, sizeof target->port);
 	if (kind == 'a') {
