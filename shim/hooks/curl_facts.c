@@ -106,9 +106,13 @@ static void localhost_candidates(struct target *target)
 	target->candidates = 2;
 }
 
-bool facts_connected(struct easy *easy) { return info_seconds(easy, CURLINFO_CONNECT_TIME) > 0; }
-
 bool facts_redirected(struct easy *easy) { return facts_long(easy, CURLINFO_REDIRECT_COUNT) > 0; }
+
+/* After a redirect the time may be that of the first host's. */
+bool facts_connected(struct easy *easy)
+{
+	return !facts_redirected(easy) && info_seconds(easy, CURLINFO_CONNECT_TIME) > 0;
+}
 
 void facts_target(struct easy *easy, struct target *target)
 {
