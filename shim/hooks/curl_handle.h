@@ -91,10 +91,10 @@ struct easy_options {
 	curl_prereq_callback prereq;
 	void *prereq_data;
 	struct curl_slist *connect_to, *resolve;
-	bool url_is_new; /* set since the last transfer began */
 	uint64_t ways[OPTION_WAYS]; /* a hash of what an option makes of the way to the host; 0 = nothing */
 	long ip_version; /* CURLOPT_IPRESOLVE */
 	bool prior_knowledge; /* HTTP/2 without asking; see adjust_options() */
+	bool url_is_new; /* set since the last transfer began */
 };
 
 /* ---- what is held back ---------------------------------------------------------------------------- */

@@ -55,9 +55,10 @@ static const char *proxy_variable(struct easy *easy)
 {
 	char lower[24] = "", upper[24] = "";
 	const char *scheme = facts_text(easy, CURLINFO_SCHEME), *value;
-	if (*scheme == '\0')
-		scheme = "http";
-	for (size_t i = 0; i < 16 && scheme[i] != '\0'; i++) {
+	size_t length = strnlen(scheme, 15);
+	if (length == 0)
+		strcpy(lower, "http");
+	for (size_t i = 0; i < length; i++) {
 		lower[i] = scheme[i] >= 'A' && scheme[i] <= 'Z' ? (char)(scheme[i] + 'a' - 'A') : scheme[i];
 		upper[i] = scheme[i] >= 'a' && scheme[i] <= 'z' ? (char)(scheme[i] + 'A' - 'a') : scheme[i];
 	}
