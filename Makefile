@@ -128,7 +128,7 @@ FUZZ_SECONDS ?= 120
 FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c) \
 	$(addprefix shim/,runtime/share.c runtime/clock.c cli/duration.c cli/output.c)
 
-$(FUZZ): $(FUZZ_C) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
+$(FUZZ): $(FUZZ_C) $(wildcard tests/fuzz/*.h) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
 	@mkdir -p $(@D) $(B)/fuzz/corpus
 	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -o $@ $(FUZZ_C)
