@@ -122,10 +122,10 @@ static inline int attention(void)
 void engine_succeeded(const struct config *config, const struct target *target);
 
 /* RETRY_BREAKER=reject, and the circuit of this operation, which has just begun, is open: not even a first attempt is
- * made. That is told. REJECTED: *code is the error that opened it, in terms of `source`. REJECTED_FALLBACK: op_fallback()
- * says where it goes instead. */
+ * made. REJECTED: *code is the error that opened it, in terms of `source`. REJECTED_FALLBACK: op_fallback() says where it
+ * goes instead. The hook tells which of the two it has come to; `message`: as with op_failed(). */
 enum rejection { NOT_REJECTED, REJECTED, REJECTED_FALLBACK };
 enum rejection op_rejected(struct op *op, enum source source, int *code);
-void op_stays_rejected(struct op *op); /* it could not go there after all */
+void op_tell_rejection(struct op *op, enum rejection rejection, const char *message);
 
 #endif

@@ -19,6 +19,8 @@
 #include "retryshim/config.h"
 #include "retryshim/policy.h"
 
+struct evidence;
+
 /* ---- the file ------------------------------------------------------------------------------------
  *
  * RETRY_STATE: a header, then STATE_DESTINATIONS destinations, all in the processor's own byte order. A file of zeros
@@ -108,6 +110,16 @@ bool circuit_probe(const struct config *config, uint64_t *word, int64_t now_ms);
 uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, int64_t now_ms);
 uint64_t circuit_succeeded(void);
 
+/* An operation whose first attempt was made although the circuit is half open: where others are rejected, it is the probe. */
+bool circuit_let_through(const struct config *config, uint64_t word);
+
+/* True if the end of an operation by this verdict of ACTION_DELIVER, or of EVENT_FALLBACK, is a failed one for the circuit. */
+bool circuit_counts(const struct verdict *verdict);
+
+/* What a rejected operation fails with: the error that opened the circuit, or in terms of `source` what is nearest to it.
+ * Only what could have opened one is handed to a program: what is in the file may be anything. */
+int circuit_error(const struct config *config, enum source source, const struct evidence *opening);
+
 /* ---- floor: adaptive backoff ---------------------------------------------------------------------
  *
  * floor, ms : 22 bits | since when, ms : 42 bits. With cap = 0.8 * RETRY_MAX_DELAY_MS:
@@ -119,6 +131,9 @@ uint64_t circuit_succeeded(void);
  *
  * A backoff takes max(delay, floor * (1 + U(0, 1/4))), so that nobody waits less and not all wait alike.
  */
+/* True if the failure is a rate limit. */
+bool floor_is_asked_for(const struct failure *failure);
+
 int64_t floor_ms(const struct config *config, uint64_t word, int64_t now_ms);
 uint64_t floor_raise(const struct config *config, uint64_t word, int64_t retry_after_ms, int64_t now_ms);
 uint64_t floor_lower(const struct config *config, uint64_t word, int64_t now_ms);

@@ -75,6 +75,10 @@ bool match_name(const char *globs, const char *name);
 /* RETRY_HOSTS and RETRY_SKIP_HOSTS together: skip wins; an empty RETRY_HOSTS takes all. */
 bool match_takes_host(const struct config *config, const struct target *target);
 
+/* True if `host` is exempt by no_proxy's list, as libcurl reads it (Curl_check_noproxy in lib/noproxy.c): domains with what is
+ * below them, or `*`, by commas or blanks. Networks are not read. */
+bool match_no_proxy(const char *list, const char *host);
+
 /* RETRY_FALLBACK: where to go when `target` is given up; false if it names nothing for it. */
 bool match_fallback(const struct config *config, const struct target *target, struct target *to);
 

@@ -242,17 +242,15 @@ static bool rejected(int socket, const struct sockaddr **address, socklen_t *len
 		return false;
 	connect_set_socket(&op, socket, copy.ss_family);
 	op.may_look_up = blocking == BLOCKING;
-	switch (op_rejected(&op, SOURCE_CONNECT, error)) {
-	case NOT_REJECTED: return false;
-	case REJECTED: return true;
-	case REJECTED_FALLBACK: break;
-	}
-	if (!connect_fallback(&op, fallback, length)) {
-		op_stays_rejected(&op);
-		return true;
-	}
-	*address = (const struct sockaddr *)fallback;
-	return false;
+	enum rejection rejection = op_rejected(&op, SOURCE_CONNECT, error);
+	if (rejection == NOT_REJECTED)
+		return false;
+	if (rejection == REJECTED_FALLBACK && !connect_fallback(&op, fallback, length))
+		rejection = REJECTED;
+	op_tell_rejection(&op, rejection, NULL);
+	if (rejection == REJECTED_FALLBACK)
+		*address = (const struct sockaddr *)fallback;
+	return rejection == REJECTED;
 }
 
 static void note_success(int socket, const struct sockaddr *address, socklen_t length)

@@ -219,6 +219,8 @@ bool judge_rejects(struct easy *easy, CURLcode *code)
 		return false;
 	enum rejection rejection = op_rejected(&easy->op, SOURCE_CURL, &its_code);
 	*code = (CURLcode)its_code;
+	if (rejection != NOT_REJECTED)
+		op_tell_rejection(&easy->op, rejection, easy->real->easy_strerror(*code));
 	easy->begun = rejection == REJECTED_FALLBACK; /* else an operation begins with its first failure */
 	easy->verdict = (struct verdict){.event = rejection == REJECTED_FALLBACK ? EVENT_FALLBACK : EVENT_NONE};
 	easy->rejected = rejection == REJECTED;

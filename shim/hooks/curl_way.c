@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define PRIME UINT64_C(0x100000001b3)
 
@@ -70,21 +69,6 @@ static const char *proxy_variable(struct easy *easy)
 	return (value = variable("all_proxy")) != NULL ? value : variable("ALL_PROXY");
 }
 
-/* An item of no_proxy: a domain with what is below it, or `*`. Networks are not read: then we do not know. */
-static bool is_exempt(const char *host, const char *item, size_t length)
-{
-	while (length > 0 && *item == '.') {
-		item++;
-		length--;
-	}
-	size_t host_length = strlen(host);
-	if (length == 1 && *item == '*')
-		return true;
-	if (length == 0 || length > host_length || strncasecmp(host + host_length - length, item, length) != 0)
-		return false;
-	return length == host_length || host[host_length - length - 1] == '.';
-}
-
 static bool is_exempt_by_variable(struct easy *easy)
 {
 	char host[TARGET_TEXT_MAX];
@@ -95,13 +79,7 @@ static bool is_exempt_by_variable(struct easy *easy)
 	facts_target(easy, &target);
 	target.port = 0;
 	target_format(&target, host, sizeof host);
-	for (size_t length; *list != '\0'; list += length) {
-		list += strspn(list, ", ");
-		length = strcspn(list, ", ");
-		if (is_exempt(host, list, length))
-			return true;
-	}
-	return false;
+	return match_no_proxy(list, host);
 }
 
 /* A hash; 0 = none. Without any proxy it does not matter for whom there is none. */

@@ -1,11 +1,6 @@
 /* First attempts: nearly always nobody's business. */
 #include "hooks/engine.h"
 
-#include <errno.h>
-#include <netdb.h>
-
-#include <curl/curl.h>
-
 _Atomic(int) engine_attention __attribute__((visibility("hidden")));
 
 /* Which destinations have failed in this process, a bit for some of them each. */
@@ -41,28 +36,6 @@ void engine_succeeded(const struct config *config, const struct target *target)
 		forget_trouble(tag);
 }
 
-/* What is in the file may be anything: only what could have opened a circuit is handed to the program. */
-static int opening_code(const struct config *config, enum source source, const struct evidence *opening)
-{
-	struct failure failure = {.source = opening->source, .code = opening->code, .retry_after_ms = -1};
-	if (opening->source == source && classify(config, &failure).connection_evidence)
-		return opening->code;
-	switch (source) {
-	case SOURCE_CONNECT: return ECONNREFUSED;
-	case SOURCE_RESOLVE: return EAI_AGAIN;
-	default: return opening->source == SOURCE_RESOLVE ? CURLE_COULDNT_RESOLVE_HOST : CURLE_COULDNT_CONNECT;
-	}
-}
-
-static void tell_rejection(const struct op *op, enum event event)
-{
-	struct verdict verdict = {.class = classify(op->config, &op->failure), .max_attempts = (int)op->config->max_attempts,
-	                          .reason = event == EVENT_GIVEN_UP ? REASON_BREAKER : REASON_NONE};
-	engine_tell(op, event, &verdict, op->message, OWN);
-}
-
-void op_stays_rejected(struct op *op) { tell_rejection(op, EVENT_GIVEN_UP); }
-
 enum rejection op_rejected(struct op *op, enum source source, int *code)
 {
 	struct target to;
@@ -77,12 +50,19 @@ enum rejection op_rejected(struct op *op, enum source source, int *code)
 			engine_note_trouble(tag); /* it is the probe: its success has to be told */
 		return NOT_REJECTED;
 	}
-	*code = opening_code(op->config, source, &opening);
+	*code = circuit_error(op->config, source, &opening);
 	op->failure = (struct failure){.source = source, .code = *code, .retry_after_ms = -1};
 	bool falls_back = op_fallback(op, &to);
 	op->leaves = falls_back;
+	return falls_back ? REJECTED_FALLBACK : REJECTED;
+}
+
+void op_tell_rejection(struct op *op, enum rejection rejection, const char *message)
+{
+	bool falls_back = rejection == REJECTED_FALLBACK;
+	struct verdict verdict = {.class = classify(op->config, &op->failure), .max_attempts = (int)op->config->max_attempts,
+	                          .reason = falls_back ? REASON_NONE : REASON_BREAKER};
 	if (!falls_back)
 		engine_tell_obstacle(op);
-	tell_rejection(op, falls_back ? EVENT_FALLBACK : EVENT_GIVEN_UP);
-	return falls_back ? REJECTED_FALLBACK : REJECTED;
+	engine_tell(op, falls_back ? EVENT_FALLBACK : EVENT_GIVEN_UP, &verdict, message, OWN);
 }

@@ -76,8 +76,10 @@ static bool rejected(const struct lookup *lookup, const void *caller, int *code)
 	if (config == NULL || curl_real_is_caller(caller) || depth_nested() || sleep_interrupted_here())
 		return false;
 	target_set_lookup(&target, lookup->node, lookup->service);
-	return op_begin(&op, config, "getaddrinfo", &target, clock_now_ns(), 0) &&
-	       op_rejected(&op, SOURCE_RESOLVE, code) == REJECTED;
+	if (!op_begin(&op, config, "getaddrinfo", &target, clock_now_ns(), 0) || op_rejected(&op, SOURCE_RESOLVE, code) == NOT_REJECTED)
+		return false;
+	op_tell_rejection(&op, REJECTED, NULL);
+	return true;
 }
 
 static void note_success(const struct lookup *lookup)

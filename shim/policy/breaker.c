@@ -1,4 +1,9 @@
 /* The circuit of a destination. */
+#include <errno.h>
+#include <netdb.h>
+
+#include <curl/curl.h>
+
 #include "retryshim/host.h"
 
 enum { STATE_BITS = 2, FAILURES_BITS = 20, SINCE_SHIFT = STATE_BITS + FAILURES_BITS };
@@ -74,3 +79,32 @@ uint64_t circuit_failed(const struct config *config, uint64_t word, bool probe, 
 }
 
 uint64_t circuit_succeeded(void) { return 0; }
+
+bool circuit_let_through(const struct config *config, uint64_t word)
+{
+	return config->breaker == BREAKER_REJECT && circuit_state(word) == CIRCUIT_HALF_OPEN;
+}
+
+bool circuit_counts(const struct verdict *verdict)
+{
+	if (!verdict->class.connection_evidence)
+		return false;
+	switch (verdict->event) {
+	case EVENT_EXHAUSTED:
+	case EVENT_FALLBACK: return true;
+	default: break;
+	}
+	return verdict->reason == REASON_DEADLINE || verdict->reason == REASON_BUDGET || verdict->reason == REASON_BREAKER;
+}
+
+int circuit_error(const struct config *config, enum source source, const struct evidence *opening)
+{
+	struct failure failure = {.source = opening->source, .code = opening->code, .retry_after_ms = -1};
+	if (opening->source == source && classify(config, &failure).connection_evidence)
+		return opening->code;
+	switch (source) {
+	case SOURCE_CONNECT: return ECONNREFUSED;
+	case SOURCE_RESOLVE: return EAI_AGAIN;
+	default: return opening->source == SOURCE_RESOLVE ? CURLE_COULDNT_RESOLVE_HOST : CURLE_COULDNT_CONNECT;
+	}
+}

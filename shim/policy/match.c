@@ -169,6 +169,31 @@ bool match_takes_host(const struct config *config, const struct target *target)
 	return config->hosts[0] == '\0' || match_host(config->hosts, target);
 }
 
+static bool is_exempt(const char *host, const char *item, size_t length)
+{
+	size_t host_length = strlen(host);
+	while (length > 0 && *item == '.') {
+		item++;
+		length--;
+	}
+	if (length == 1 && *item == '*')
+		return true;
+	if (length == 0 || length > host_length || !text_equal_span(host + host_length - length, item, length))
+		return false;
+	return length == host_length || host[host_length - length - 1] == '.';
+}
+
+bool match_no_proxy(const char *list, const char *host)
+{
+	for (size_t length; *list != '\0'; list += length) {
+		list += strspn(list, ", ");
+		length = strcspn(list, ", ");
+		if (is_exempt(host, list, length))
+			return true;
+	}
+	return false;
+}
+
 bool match_fallback(const struct config *config, const struct target *target, struct target *to)
 {
 	const char *list = config->fallback;

@@ -14,6 +14,12 @@ static int64_t since_ms(uint64_t word) { return (int64_t)(word >> FLOOR_BITS); }
 
 static uint64_t pack(int64_t floor, int64_t now_ms) { return floor == 0 ? 0 : (uint64_t)now_ms << FLOOR_BITS | (uint64_t)floor; }
 
+bool floor_is_asked_for(const struct failure *failure)
+{
+	return failure->source == SOURCE_HTTP &&
+	       (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0));
+}
+
 int64_t floor_ms(const struct config *config, uint64_t word, int64_t now_ms)
 {
 	int64_t floor = smaller((int64_t)(word & FLOOR_MASK), cap_ms(config));

@@ -109,12 +109,6 @@ static void testify(struct share *share, struct destination *it, const struct fa
 		wake(&it->successes);
 }
 
-/* An operation whose first attempt was made although the circuit is half open: where others are rejected, it is the probe. */
-static bool let_through(const struct config *config, uint64_t circuit)
-{
-	return config->breaker == BREAKER_REJECT && circuit_state(circuit) == CIRCUIT_HALF_OPEN;
-}
-
 /* ---- an operation ---------------------------------------------------------------------------------- */
 
 void share_begin(struct share *share, struct destination *it, const struct config *config, int64_t now_ns)
@@ -124,7 +118,7 @@ void share_begin(struct share *share, struct destination *it, const struct confi
 	uint64_t was = load(&it->circuit), becomes;
 	do {
 		becomes = was;
-		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS) || let_through(config, was);
+		share->probes = circuit_probe(config, &becomes, now_ns / NS_PER_MS) || circuit_let_through(config, was);
 	} while (!swap(&it->circuit, &was, becomes));
 }
 
@@ -134,7 +128,7 @@ void share_standing(const struct share *share, struct destination *it, const str
 	int64_t now_ms = now_ns / NS_PER_MS;
 	uint64_t circuit = load(&it->circuit);
 	bool begun = share->waiter.failed_us != 0;
-	standing->circuit_open = !share->probes && !(!begun && let_through(config, circuit)) && circuit_refuses(config, circuit, now_ms);
+	standing->circuit_open = !share->probes && !(!begun && circuit_let_through(config, circuit)) && circuit_refuses(config, circuit, now_ms);
 	standing->floor_ns = floor_ms(config, load(&it->floor), now_ms) * NS_PER_MS;
 	uint64_t bucket = load(&it->bucket);
 	uint64_t claim = load(&it->claim);
@@ -153,7 +147,7 @@ void share_failed(struct share *share, struct destination *it, const struct conf
 	if (class->reached) {
 		close_circuit(it);
 		testify(share, it, NULL, now_ns);
-		if (failure->source == SOURCE_HTTP && (failure->code == 429 || (failure->code == 503 && failure->retry_after_ms >= 0)))
+		if (floor_is_asked_for(failure))
 			raise_floor(it, config, failure->retry_after_ms, now_ns);
 	} else if (share->evident) {
 		testify(share, it, failure, now_ns);
@@ -298,13 +292,10 @@ bool share_saw_success(struct share *share, struct destination *it, const struct
 void share_ended(struct share *share, struct destination *it, const struct config *config, const struct failure *failure,
                  const struct verdict *verdict, int64_t now_ns)
 {
-	bool failed = share->evident && (verdict->event == EVENT_EXHAUSTED || verdict->event == EVENT_FALLBACK ||
-	                                 verdict->reason == REASON_DEADLINE ||
-	                                 verdict->reason == REASON_BUDGET || verdict->reason == REASON_BREAKER);
 	share_withdraw(share, it, config, now_ns);
 	if (verdict->event == EVENT_EXHAUSTED || verdict->event == EVENT_FALLBACK)
 		count(&it->exhausted);
-	if (!failed)
+	if (!circuit_counts(verdict))
 		return;
 	struct evidence opening = {.at_us = now_ns / 1000, .source = failure->source, .code = failure->code};
 	uint64_t was = load(&it->circuit), becomes;

@@ -1,6 +1,11 @@
 /* Circuit: every state, every event, and the instants at which they change. */
 #include "support.h"
 
+#include <errno.h>
+#include <netdb.h>
+
+#include <curl/curl.h>
+
 #include "retryshim/host.h"
 
 enum { THRESHOLD = 3, OPEN_MS = 1000 };
@@ -181,6 +186,51 @@ static void a_crowd_opens_it_no_sooner_than_all_have_tried(void **state)
 	}
 }
 
+static void what_counts_as_failed(void **state)
+{
+	static const struct {
+		enum event event;
+		enum reason reason;
+		bool counts;
+	} rows[] = {
+		{EVENT_EXHAUSTED, REASON_NONE, true},        {EVENT_FALLBACK, REASON_NONE, true},         {EVENT_GIVEN_UP, REASON_DEADLINE, true},
+		{EVENT_GIVEN_UP, REASON_BUDGET, true},       {EVENT_GIVEN_UP, REASON_BREAKER, true},      {EVENT_GIVEN_UP, REASON_SIGNAL, false},
+		{EVENT_GIVEN_UP, REASON_UNSAFE, false},      {EVENT_GIVEN_UP, REASON_RETRY_AFTER, false}, {EVENT_NOT_RETRYABLE, REASON_NONE, false},
+		{EVENT_ATTEMPT_FAILED, REASON_NONE, false},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct verdict verdict = {.event = rows[i].event, .reason = rows[i].reason, .class.connection_evidence = true};
+		CHECK_INT(event_name(rows[i].event), circuit_counts(&verdict), rows[i].counts);
+		verdict.class.connection_evidence = false;
+		CHECK_INT("not about connecting", circuit_counts(&verdict), false);
+	}
+}
+
+static void what_a_rejected_one_fails_with(void **state)
+{
+	static const struct {
+		enum source source;
+		struct evidence opening;
+		int code;
+	} rows[] = {
+		{SOURCE_CONNECT, {.source = SOURCE_CONNECT, .code = ETIMEDOUT}, ETIMEDOUT},
+		{SOURCE_CONNECT, {.source = SOURCE_CONNECT, .code = EPERM}, ECONNREFUSED}, /* none of ours: the file is garbage */
+		{SOURCE_CONNECT, {.source = SOURCE_CONNECT, .code = 0}, ECONNREFUSED},
+		{SOURCE_CONNECT, {.source = SOURCE_CURL, .code = CURLE_COULDNT_CONNECT}, ECONNREFUSED},
+		{SOURCE_RESOLVE, {.source = SOURCE_RESOLVE, .code = EAI_AGAIN}, EAI_AGAIN},
+		{SOURCE_RESOLVE, {.source = SOURCE_CONNECT, .code = ECONNREFUSED}, EAI_AGAIN},
+		{SOURCE_CURL, {.source = SOURCE_CURL, .code = CURLE_COULDNT_RESOLVE_HOST}, CURLE_COULDNT_RESOLVE_HOST},
+		{SOURCE_CURL, {.source = SOURCE_CURL, .code = CURLE_OK}, CURLE_COULDNT_CONNECT},
+		{SOURCE_CURL, {.source = SOURCE_CONNECT, .code = ETIMEDOUT}, CURLE_COULDNT_CONNECT},
+		{SOURCE_CURL, {.source = SOURCE_RESOLVE, .code = EAI_AGAIN}, CURLE_COULDNT_RESOLVE_HOST},
+	};
+	struct config config = config_default();
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_int_equal(circuit_error(&config, rows[i].source, &rows[i].opening), rows[i].code);
+}
+
 /* The file is never trusted: whatever a word says, nobody is refused for longer than OPEN_MS. */
 static void any_word_lets_go_in_time(void **state)
 {
@@ -206,6 +256,8 @@ int main(void)
 		cmocka_unit_test(off_is_always_closed),
 		cmocka_unit_test(thresholds),
 		cmocka_unit_test(a_crowd_opens_it_no_sooner_than_all_have_tried),
+		cmocka_unit_test(what_counts_as_failed),
+		cmocka_unit_test(what_a_rejected_one_fails_with),
 		cmocka_unit_test(any_word_lets_go_in_time),
 	};
 	return cmocka_run_group_tests_name("breaker", tests, NULL, NULL);

@@ -193,6 +193,23 @@ static void skip_wins(void **state)
 	}
 }
 
+static void exempt_from_proxies(void **state)
+{
+	static const struct {
+		const char *list, *host;
+		bool exempt;
+	} rows[] = {
+		{"example.org", "example.org", true},      {"example.org", "a.EXAMPLE.org", true}, {"example.org", "badexample.org", false},
+		{".example.org", "a.example.org", true},   {".example.org", "example.org", true},  {"a.example.org", "example.org", false},
+		{"x, example.org y", "example.org", true}, {"*", "anything", true},                {"x,*", "anything", true},
+		{"127.0.0.1", "127.0.0.1", true},          {"10.0.0.0/8", "10.1.2.3", false},      {", ,.", "a", false},
+		{"", "a", false},                          {"a", "", false},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		CHECK_INT(rows[i].list, match_no_proxy(rows[i].list, rows[i].host), rows[i].exempt);
+}
+
 static void fallbacks(void **state)
 {
 	static const struct {
@@ -224,7 +241,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names), cmocka_unit_test(ports), cmocka_unit_test(networks), cmocka_unit_test(unix_sockets),
 		cmocka_unit_test(validity), cmocka_unit_test(long_inputs), cmocka_unit_test(skip_wins),
-		cmocka_unit_test(fallbacks),
+		cmocka_unit_test(fallbacks), cmocka_unit_test(exempt_from_proxies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

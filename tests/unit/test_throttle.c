@@ -33,6 +33,24 @@ static void rate_limits_raise_it(void **state)
 	}
 }
 
+static void what_asks_for_it(void **state)
+{
+	static const struct {
+		struct failure failure;
+		bool asks;
+	} rows[] = {
+		{{.source = SOURCE_HTTP, .code = 429, .retry_after_ms = -1}, true},
+		{{.source = SOURCE_HTTP, .code = 429, .retry_after_ms = 5}, true},
+		{{.source = SOURCE_HTTP, .code = 503, .retry_after_ms = -1}, false},
+		{{.source = SOURCE_HTTP, .code = 503, .retry_after_ms = 0}, true},
+		{{.source = SOURCE_HTTP, .code = 500, .retry_after_ms = 5}, false},
+		{{.source = SOURCE_CURL, .code = 429, .retry_after_ms = 5}, false},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_int_equal(floor_is_asked_for(&rows[i].failure), rows[i].asks);
+}
+
 static void successes_lower_it(void **state)
 {
 	static const int64_t floors[] = {6000, 4500, 3375, 2531, 1898, 1423, 1067, 800, 600, 0, 0};
@@ -91,6 +109,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rate_limits_raise_it),         cmocka_unit_test(successes_lower_it),
+		cmocka_unit_test(what_asks_for_it),
 		cmocka_unit_test(silence_halves_it),            cmocka_unit_test(bounded_by_the_largest_delay),
 		cmocka_unit_test(any_word_is_bounded),
 	};
