@@ -126,6 +126,12 @@ class Host:
     def kill(self, number):
         self.process.send_signal(number)
 
+    def kill_in_backoff(self, number):
+        """Once it sleeps: told of a failure, it may still be on its way to the wait, where a handler ends nothing."""
+        self.wait_event("attempt_failed")
+        wait_until(lambda: self.state() == "S", what="sleep")
+        self.kill(number)
+
     def state(self):
         """R, S, T ... of /proc/PID/stat."""
         return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -262,7 +262,7 @@ def test_signals(wait, moment):
         with Host("epolls", "signalled", wait, moment, port.number, **BRIEF) as host:
             host.wait_event("attempt_failed")
             if not moment.startswith("pending"):
-                host.kill(signal.SIGALRM)
+                host.kill_in_backoff(signal.SIGALRM)
             assert [host.wait_line(), host.wait_line()] == ["start=EINPROGRESS", "interrupted=once"]
             with port.open() as server:
                 said = host.finish()

@@ -10,8 +10,7 @@ LONG = {"base_delay_ms": DELAY_MS, "multiplier": "1.0", "max_attempts": 10}
 
 def test_a_connect_of_a_handler_during_a_backoff_is_not_backed_off():
     with LatePort() as port, LatePort() as other, Host("handlers", "nested", port.number, other.number, **LONG) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert host.wait_line() == "handler=ECONNREFUSED"
         assert int(host.wait_line().partition("=")[2]) < DELAY_MS * 2 / 3
         with port.open() as server:
@@ -25,8 +24,7 @@ def test_a_connect_of_a_handler_during_a_backoff_is_not_backed_off():
 
 def test_a_connect_after_a_jump_out_of_a_backoff_is_recovered():
     with LatePort() as port, LatePort() as other, Host("handlers", "jumped", port.number, other.number, **LONG) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         host.wait_event("attempt_failed", 2)
         with other.open() as server:
             assert host.finish() == {"connect": "ok"}

@@ -21,22 +21,19 @@ def test_recovers_and_fails_without_the_shim():
 
 def test_default_action_ends_the_program_at_once():
     with Host("lookups", "once", "restart", env=failing(9), **ENDLESS) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGINT)
+        host.kill_in_backoff(signal.SIGINT)
         host.finish(status=-signal.SIGINT, timeout=10)
 
 
 def test_handler_with_restart_does_not_end_the_backoff():
     with Host("lookups", "once", "restart", env=failing(1), **SLOW) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert host.finish() == {"lookup": "ok", "handled": "1", "descriptors_changed": "0"}
 
 
 def test_handler_without_restart_gets_the_true_error():
     with Host("lookups", "once", "interrupt", env=failing(1), **ENDLESS) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert host.finish() == {"lookup": "EAI_AGAIN", "handled": "1", "descriptors_changed": "0"}
         assert (host.events()[-1]["event"], host.events()[-1]["reason"]) == ("given_up", "signal")
 

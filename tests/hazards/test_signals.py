@@ -19,23 +19,20 @@ def recovers(host, port):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM])
 def test_default_action_ends_the_program_at_once(number):
     with LatePort() as port, Host("signals", "once", port.number, **ENDLESS) as host:
-        host.wait_event("attempt_failed")
-        host.kill(number)
+        host.kill_in_backoff(number)
         host.finish(status=-number, timeout=10)
         assert len(host.events()) == 1
 
 
 def test_handler_with_restart_does_not_end_the_backoff():
     with LatePort() as port, Host("signals", "handler", port.number, "restart", **SLOW) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert int(recovers(host, port)["handled"]) == 1
 
 
 def test_handler_without_restart_gets_the_true_error():
     with LatePort() as port, Host("signals", "handler", port.number, "interrupt", **ENDLESS) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert host.finish() == {"connect": "ECONNREFUSED", "handled": "1", "descriptors_changed": "0"}
         last = host.events()[-1]
         assert (last["event"], last["reason"], last["error"]) == ("given_up", "signal", "ECONNREFUSED")
@@ -45,8 +42,7 @@ def test_handler_without_restart_gets_the_true_error():
                                               ("once", signal.SIGURG), ("child-ignored", signal.SIGCHLD)])
 def test_signals_without_a_handler_do_not_disturb(scenario, number):
     with LatePort() as port, Host("signals", scenario, port.number, **SLOW) as host:
-        host.wait_event("attempt_failed")
-        host.kill(number)
+        host.kill_in_backoff(number)
         recovers(host, port)
         assert "given_up" not in [event["event"] for event in host.events()]
 
@@ -77,8 +73,7 @@ def test_connect_inside_a_handler():
 def test_connect_inside_a_handler_during_a_backoff():
     """Both end as connects do; whether the inner one is retried is not promised."""
     with LatePort() as port, Host("signals", "both", port.number, **SLOW) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         with port.open():
             said = host.finish()
         assert said["connect"] == "ok" and said["handled"] == "1" and said["descriptors_changed"] == "0"

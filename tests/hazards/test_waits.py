@@ -190,8 +190,7 @@ def test_other_descriptors_are_delivered_at_once(wait):
 def test_handler_ends_the_call(wait, flags):
     """EINTR, as a wait is never restarted; the next call recovers."""
     with LatePort() as port, Host("wait_signals", "signalled", wait, flags, port.number, **BRIEF) as host:
-        host.wait_event("attempt_failed")
-        host.kill(signal.SIGALRM)
+        host.kill_in_backoff(signal.SIGALRM)
         assert [host.wait_line(), host.wait_line()] == ["start=EINPROGRESS", "interrupted=once"]
         with port.open() as server:
             said = host.finish()
@@ -208,7 +207,7 @@ def test_mask_of_the_call(wait, moment):
         with Host("wait_signals", "masked", wait, moment, port.number, **BRIEF) as host:
             host.wait_event("attempt_failed")
             if moment == "during":
-                host.kill(signal.SIGALRM)
+                host.kill_in_backoff(signal.SIGALRM)
             assert [host.wait_line(), host.wait_line()] == ["start=EINPROGRESS", "interrupted=once"]
             with port.open() as server:
                 said = host.finish()
