@@ -1,4 +1,4 @@
-# make            build/libretryshim.so and build/retryshim; needs a C compiler and libcurl's headers
+# make            build/libretryshim.so and build/retryshim; needs a C compiler, libcurl's headers and libjansson's
 # make demo       curl, wget and python recovering from a server's faults, before and after
 # make check      every test
 # make bench      what it costs, in instructions and system calls
@@ -43,7 +43,11 @@ $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
 $(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c)
-	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
+
+# In the command itself: it is copied into images and onto machines that have no libjansson.
+JANSSON ?= -Wl,-Bstatic -ljansson -Wl,-Bdynamic
+$(CLI_OBJECTS): | $(B)/cli-headers
 
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
 	@mkdir -p $(@D)
@@ -55,6 +59,10 @@ $(B)/headers:
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no C compiler ($(CC)); on Debian: apt-get install gcc libc6-dev" >&2; exit 1; }
 	@printf '#include <stdio.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo "make: no C headers; on Debian: apt-get install libc6-dev" >&2; exit 1; }
 	@printf '#include <curl/curl.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: no curl/curl.h; on Debian: apt-get install libcurl4-openssl-dev" >&2; exit 1; }
+	@touch $@
+
+$(B)/cli-headers: $(B)/headers
+	@printf '#include <jansson.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: no jansson.h; on Debian: apt-get install libjansson-dev" >&2; exit 1; }
 	@touch $@
 
 # ---- tests --------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ struct op {
 	const char *hook; /* a constant */
 	struct target target;
 	struct progress progress;
+	int64_t start_ns; /* when its first attempt began */
 	uint64_t id;
 	int replays; /* of the attempt that has just ended; see struct report_event */
 	uint64_t random; /* for the next backoff: asked twice, the policy answers the same */

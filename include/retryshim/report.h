@@ -32,6 +32,7 @@ struct report_event {
 	const struct class *class; /* NULL with EVENT_SUCCEEDED */
 	const char *message;       /* of the error, without secrets; NULL = the class's own */
 	int64_t delay_ns;          /* EVENT_ATTEMPT_FAILED */
+	int64_t elapsed_ns;        /* since the operation's first attempt began */
 	enum reason reason;        /* EVENT_GIVEN_UP */
 };
 

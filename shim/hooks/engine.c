@@ -47,6 +47,7 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 	struct target fallback;
 	if (!op->config->diag)
 		return;
+	int64_t elapsed_ns = clock_now_ns() - op->start_ns;
 	struct report_event told = {
 		.event = event,
 		.op = op->id,
@@ -58,6 +59,7 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 		.max_attempts = (int)op->config->max_attempts,
 		.replays = op->replays,
 		.shared = whose == ANOTHERS,
+		.elapsed_ns = elapsed_ns > 0 ? elapsed_ns : 0,
 		.message = message,
 	};
 	if (verdict != NULL) {
@@ -85,6 +87,7 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 	op->config = config;
 	op->hook = hook;
 	op->target = *target;
+	op->start_ns = start_ns;
 	op->progress = (struct progress){.attempt = 1, .deadline_ns = deadline_of(config, start_ns, own_limit_ns)};
 	op->id = random_id();
 	op->random = random_bits(config->seed);

@@ -181,6 +181,7 @@ static void put_json(struct line *line, const struct report_event *event, const 
 	}
 	if (event->event == EVENT_ATTEMPT_FAILED)
 		line_json_number(line, "delay_ms", ((uint64_t)event->delay_ns + 500000) / 1000000);
+	line_json_number(line, "elapsed_ms", ((uint64_t)event->elapsed_ns + 500000) / 1000000);
 	if (event->reason != REASON_NONE)
 		line_json_string(line, "reason", reason_name(event->reason));
 	line_json_close(line);
