@@ -42,7 +42,7 @@ all: $(B)/libretryshim.so $(B)/retryshim
 $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
-$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c)
+$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c shim/report/line.c shim/report/words.c shim/report/exposition.c)
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
 
 # In the command itself: it is copied into images and onto machines that have no libjansson.
@@ -71,7 +71,7 @@ deps:
 	@scripts/deps
 
 FAULTSERVER := $(B)/tests/faultserver
-UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/runtime/clock.c)
+UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/report/emf.c shim/report/statsd.c shim/report/exposition.c shim/runtime/clock.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 $(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile
@@ -134,7 +134,7 @@ sim: $(B)/tests/sim
 FUZZ := $(B)/tests/fuzz_state
 FUZZ_SECONDS ?= 120
 FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c) \
-	$(addprefix shim/,runtime/share.c runtime/clock.c cli/duration.c cli/output.c)
+	$(addprefix shim/,runtime/share.c runtime/clock.c cli/duration.c cli/output.c report/line.c report/exposition.c)
 
 $(FUZZ): $(FUZZ_C) $(wildcard tests/fuzz/*.h) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
 	@mkdir -p $(@D) $(B)/fuzz/corpus

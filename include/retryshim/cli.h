@@ -37,6 +37,7 @@ const struct cli_command *cli_command_find(const char *name);
 
 int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
+int cli_metrics(int argc, char **argv);
 int cli_help(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
@@ -58,6 +59,11 @@ void cli_print_variable(const char *name, const char *value);
 
 /* An absolute path of the same file; NULL, errno set, if the current directory has no path. */
 char *cli_absolute_path(const char *path);
+
+/* A well-formed RETRY_METRICS with the paths of its files made absolute; with the names of its hosts replaced by their
+ * addresses, as far as they are found in time: others are named on stderr, and stay. */
+char *cli_sinks_absolute(const char *list); /* NULL, errno set, without a current directory */
+char *cli_sinks_looked_up(const char *list);
 
 /* "200ms", "1.5s", "2m", "1h", or a bare number of milliseconds. False, *ms untouched, for anything
  * else: a sign, blanks, a part of a millisecond, more than int64_t holds. */

@@ -42,6 +42,7 @@ struct op {
 	uint64_t tag;           /* of its destination; 0: nothing of it has failed that is retried */
 	struct share share;
 	struct failure failure; /* the latest one of its own */
+	int64_t failed_ns;      /* and when */
 	const char *message;    /* and its words */
 	int64_t slept_ns;       /* when op_sleep() was last called */
 	bool leaves;            /* the destination is given up, for the fallback */

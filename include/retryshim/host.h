@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "retryshim/config.h"
@@ -23,24 +24,30 @@ struct evidence;
 
 /* ---- the file ------------------------------------------------------------------------------------
  *
- * RETRY_STATE: a header, then STATE_DESTINATIONS destinations, all in the processor's own byte order. A file of zeros
- * is an empty one: who finds it so writes the header, which is the same whoever writes it. STATE_LAYOUT changes
- * with any change of what follows.
+ * RETRY_STATE: a header, STATE_DESTINATIONS destinations, STATE_SERIES series, all in the processor's own byte order. A
+ * file of zeros is an empty one: who finds it so writes the header, which is the same whoever writes it. STATE_LAYOUT
+ * changes with any change of what follows.
  */
-enum { STATE_LAYOUT = 1, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136 };
-#define STATE_MAGIC UINT64_C(0x31796873792d7274) /* of layout 1 */
+enum { STATE_LAYOUT = 2, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136, STATE_SERIES = 256, STATE_NEIGHBOURS = 8 };
+#define STATE_MAGIC UINT64_C(0x32796873792d7274) /* of layout 2 */
 
 struct state_header {
 	_Atomic(uint64_t) magic; /* written last */
-	_Atomic(uint32_t) layout, destinations, destination_bytes;
-	char unused[4096 - 24];
+	_Atomic(uint32_t) layout, destinations, destination_bytes, series, series_bytes, unused_word;
+	_Atomic(uint64_t) counted; /* changes with each change of a series' counters */
+	char unused[4096 - 40];
 };
 
-/* One destination: (network namespace, family, address or name, port). It is found by its tag, in one of a few
- * neighbouring places; where those are taken, the one that was not used for longest makes room. */
-struct destination {
-	_Atomic(uint64_t) tag;  /* a hash of its key, bit 0 set; 0 = free. Bit 0 clear: being made, see state.c */
+/* What a destination and a series begin with. It is found by its tag, in one of a few neighbouring places; where those
+ * are taken, the one that was not used for longest makes room. */
+struct place {
+	_Atomic(uint64_t) tag;  /* a hash of its key, bit 0 set; 0 = free. Bit 0 clear: being made, see state_places.c */
 	_Atomic(uint64_t) used; /* when it was last, ms */
+};
+
+/* One destination: (network namespace, family, address or name, port). */
+struct destination {
+	struct place place;
 	_Atomic(uint64_t) bucket, circuit, floor, evidence, claim;
 	_Atomic(uint64_t) failure;   /* the latest, of any kind, as evidence */
 	_Atomic(uint64_t) opened_by; /* the failure that opened the circuit */
@@ -52,12 +59,30 @@ struct destination {
 	_Atomic(uint64_t) name[STATE_NAME_BYTES / 8]; /* for people: bytes of text, not terminated if it is full */
 };
 
-_Static_assert(sizeof(struct state_header) == 4096 && sizeof(struct destination) == 248, "the layout of the file");
+/* Counters of the metrics (policy.h) for one set of labels: the sums of all processes since it was made. */
+enum { LABEL_OPERATION_BYTES = 64, LABEL_TARGET_BYTES = 136 };
+
+struct series {
+	struct place place;
+	_Atomic(uint64_t) category; /* enum category */
+	_Atomic(uint64_t) attempts, delay_ms, recovered, exhausted;
+	_Atomic(uint64_t) given_up[REASONS]; /* by enum reason */
+	_Atomic(uint64_t) operation[LABEL_OPERATION_BYTES / 8], target[LABEL_TARGET_BYTES / 8]; /* as in struct labels */
+};
+
+_Static_assert(sizeof(struct state_header) == 4096 && sizeof(struct destination) == 248 && sizeof(struct series) == 328,
+               "the layout of the file");
 
 struct state {
 	struct state_header header;
 	struct destination destinations[STATE_DESTINATIONS];
+	struct series series[STATE_SERIES];
 };
+
+/* A key's hash, piece by piece: begins with TAG_SEED, and is ended by tag_end(), which sets bit 0. */
+#define TAG_SEED UINT64_C(0xcbf29ce484222325)
+uint64_t tag_mix(uint64_t hash, const void *bytes, size_t length);
+uint64_t tag_end(uint64_t hash);
 
 /* ---- budget: a token bucket ---------------------------------------------------------------------
  *
@@ -203,5 +228,35 @@ int64_t evidence_pace_us(const struct config *config, int64_t most_us);
 
 /* The time over which waiters start when the destination is back: min(500 ms, 1.6 * RETRY_BASE_DELAY_MS). */
 int64_t evidence_spread_us(const struct config *config);
+
+/* ---- series ----------------------------------------------------------------------------------------
+ *
+ * What a metric is told by. Texts are visible ASCII and blanks: what CloudWatch takes as a dimension, any statsd as a tag
+ * and Prometheus as a label; other bytes become '?', what is too long is cut.
+ */
+struct labels {
+	char operation[LABEL_OPERATION_BYTES], target[LABEL_TARGET_BYTES];
+	enum category category;
+};
+
+void labels_set(struct labels *labels, const char *operation, const struct target *target, enum category category);
+
+/* Of the place where the series of these labels stands. */
+uint64_t labels_tag(const struct labels *labels);
+
+/* One more of `metric`, in a series of this state. `value`: milliseconds with METRIC_DELAY; else not looked at. */
+void series_add(struct state *state, struct series *series, enum metric metric, enum reason reason, uint64_t value);
+
+struct counts {
+	uint64_t attempts, delay_ms, recovered, exhausted;
+	uint64_t given_up[REASONS];
+};
+
+/* True if place `i` is to be shown: false if it is free, being made, holds what nobody would have put there, or is told
+ * with an earlier one, since two processes may have made the same series at once. */
+bool series_stands(const struct state *state, int i);
+
+/* What it has counted. Nonsense, but texts with an end, from a place that does not stand or is just being taken. */
+void series_read(const struct state *state, int i, struct labels *labels, struct counts *counts);
 
 #endif

@@ -90,7 +90,7 @@ bool match_token(const char *list, const char *token);
 
 /* ---- classify: what kind of failure is it ----------------------------------------------------- */
 
-enum category { CATEGORY_NETWORK, CATEGORY_RATE_LIMIT, CATEGORY_RESOURCE, CATEGORY_TRANSIENT, CATEGORY_PERMANENT };
+enum category { CATEGORY_NETWORK, CATEGORY_RATE_LIMIT, CATEGORY_RESOURCE, CATEGORY_TRANSIENT, CATEGORY_PERMANENT, CATEGORIES };
 enum severity { SEVERITY_MEDIUM, SEVERITY_HIGH };
 
 enum source {
@@ -195,6 +195,7 @@ enum reason {
 	REASON_DELIVERED,
 	REASON_RETRY_AFTER,
 	REASON_SIGNAL,
+	REASONS,
 };
 
 enum event {
@@ -249,6 +250,44 @@ int64_t deadline_of(const struct config *config, int64_t start_ns, int64_t own_n
 
 const char *reason_name(enum reason reason);
 const char *event_name(enum event event);
+
+/* ---- metrics: what operators count ------------------------------------------------------------ */
+
+enum metric {
+	METRIC_ATTEMPT,   /* a retry that is sent: not the first attempt, not one that another's counts for */
+	METRIC_DELAY,     /* how long it was waited for, milliseconds */
+	METRIC_RECOVERED, /* an operation that a retry has saved */
+	METRIC_EXHAUSTED, /* one that used up its attempts */
+	METRIC_GIVEN_UP,  /* one that could not have been retried, for a reason */
+	METRICS,
+};
+
+const char *metric_name(enum metric metric); /* "RetryAttempt" */
+const char *metric_unit(enum metric metric); /* CloudWatch's words: "Count", "Milliseconds" */
+
+/* The metric that an operation's end counts for; METRICS = none. */
+enum metric metric_of(enum event event);
+
+/* RETRY_METRICS_NAMESPACE as CloudWatch takes it: other bytes than letters, digits and ".-_/#: " become '_'. */
+enum { NAMESPACE_BYTES = 256 };
+void metric_namespace(const struct config *config, char out[NAMESPACE_BYTES]);
+
+/* One item of RETRY_METRICS. */
+enum sink_kind { SINK_EMF_FILE, SINK_EMF_UDP, SINK_STATSD, SINK_PROM };
+
+struct sink {
+	enum sink_kind kind;
+	const char *path;    /* of a file; points into the item */
+	struct target target; /* of a socket: has_address unless it is given by a name, which only a look-up could turn into one */
+};
+
+/* False if the item is malformed. */
+bool sink_read(const char *item, struct sink *sink);
+
+/* Walks the comma list: copies its next item, moves *cursor behind it (NULL after the last) and reads it. False if
+ * that item is malformed or longer than SINK_BYTES. */
+enum { SINK_BYTES = 512 };
+bool sink_next(const char **cursor, char item[SINK_BYTES], struct sink *sink);
 
 /* ---- http: the little HTTP that a retry needs ------------------------------------------------- */
 

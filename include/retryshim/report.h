@@ -8,9 +8,11 @@
 #define RETRYSHIM_REPORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "retryshim/config.h"
+#include "retryshim/host.h"
 #include "retryshim/policy.h"
 
 enum { REPORT_LINE_MAX = 1024 };
@@ -39,6 +41,28 @@ struct report_event {
 /* Remembers which file standard error is, so that a socket that takes descriptor 2 later is never
  * written to. One fstat(2), at the process' start and only with RETRY_DIAG. The first call counts. */
 void report_start(void);
+
+/* One count, for RETRY_METRICS. */
+struct report_metric {
+	enum metric metric;        /* METRIC_ATTEMPT: METRIC_DELAY goes with it */
+	int64_t delay_ms;          /* METRIC_ATTEMPT */
+	enum reason reason;        /* METRIC_GIVEN_UP */
+	const struct labels *labels;
+	const struct state *state; /* what prom: shows: the count is in it */
+	/* What a single line tells beside the labels. */
+	uint64_t op;
+	const char *program;
+	const char *trace_id; /* "" = none */
+	int attempt;
+	const char *error; /* the symbol of what failed last */
+};
+
+/* Sends it to the sinks of RETRY_METRICS; does nothing without. Never waits: what a sink does not take at once is lost. One
+ * that cannot be used is told once, as diagnostics. */
+void report_metric(const struct config *config, const struct report_metric *metric);
+
+/* All counters of a state in Prometheus' text format, a line at a time. */
+void report_exposition(const struct state *state, void (*put)(void *context, const char *text, size_t length), void *context);
 
 /* Writes the event to the sinks that the configuration names; does nothing without RETRY_DIAG. */
 void report_event(const struct config *config, const struct report_event *event);

@@ -288,8 +288,13 @@ uint64_t state_tag(const struct target *target);
 struct destination *state_destination(const struct config *config, const struct target *target, uint64_t tag, bool make,
                                       state_complaint *complain);
 
+/* The series of these labels, made if need be; NULL if its neighbours change all the time. Good until the next call; as
+ * is *state, which it is in, and which is never NULL. */
+struct series *state_series(const struct config *config, const struct labels *labels, struct state **state, state_complaint *complain);
+
 /* The same in a given state. */
 struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms);
+struct series *state_series_place(struct state *state, const struct labels *labels, int64_t now_ms);
 
 /* ---- the host-shared state: an operation's part ------------------------------------------------ */
 

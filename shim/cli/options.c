@@ -118,50 +118,6 @@ static char *refusal(const struct run_option *option, const struct config_variab
 	return sentence;
 }
 
-/* Length of the "emf:" or "prom:" in front of a sink's file; 0 for a socket. */
-static size_t file_sink_prefix(const char *sink)
-{
-	static const char *const prefixes[] = {"emf:udp://", "emf:", "prom:"};
-	for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
-		if (strncmp(sink, prefixes[i], strlen(prefixes[i])) == 0)
-			return i == 0 ? 0 : strlen(prefixes[i]);
-	return 0;
-}
-
-static char *absolute_sink(const char *sink, size_t length)
-{
-	char *copy = cli_format("%.*s", (int)length, sink);
-	size_t prefix = file_sink_prefix(copy);
-	if (prefix == 0)
-		return copy;
-	char *path = cli_absolute_path(copy + prefix);
-	char *absolute = path != NULL ? cli_format("%.*s%s", (int)prefix, copy, path) : NULL;
-	free(path);
-	free(copy);
-	return absolute;
-}
-
-/* `list` is a valid list of sinks. */
-static char *absolute_sinks(const char *list)
-{
-	char *result = cli_format("%s", "");
-	while (*list != '\0') {
-		list += strspn(list, " \t,");
-		size_t length = strcspn(list, ",");
-		char *sink = absolute_sink(list, length);
-		if (sink == NULL) {
-			free(result);
-			return NULL;
-		}
-		char *longer = cli_format("%s%s%s", result, result[0] != '\0' ? "," : "", sink);
-		free(sink);
-		free(result);
-		result = longer;
-		list += length;
-	}
-	return result;
-}
-
 /* A well-formed argument as its variable's value; NULL, errno set, without a current directory. */
 static char *converted(const struct run_option *option, const char *argument)
 {
@@ -169,7 +125,7 @@ static char *converted(const struct run_option *option, const char *argument)
 	case FORM_PATH: return cli_absolute_path(argument);
 	case FORM_PATH_OR_WORD:
 		return strcmp(argument, option->flag) == 0 ? cli_format("%s", argument) : cli_absolute_path(argument);
-	case FORM_SINKS: return absolute_sinks(argument);
+	case FORM_SINKS: return cli_sinks_absolute(argument);
 	default: return cli_format("%s", argument);
 	}
 }

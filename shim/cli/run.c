@@ -127,6 +127,22 @@ static void imply_diagnostics(struct run *run)
 		run->values[diag] = cli_format("1");
 }
 
+/* A name in RETRY_METRICS is looked up here, be it an option's or the environment's: the program cannot. */
+static void look_up_sinks(struct run *run)
+{
+	int metrics = run_option_for("RETRY_METRICS");
+	const char *list = run->values[metrics] != NULL ? run->values[metrics] : getenv("RETRY_METRICS");
+	if (list == NULL || list[0] == '\0' || !config_accepts(config_find("RETRY_METRICS"), list))
+		return;
+	char *looked_up = cli_sinks_looked_up(list);
+	if (strcmp(looked_up, list) == 0) {
+		free(looked_up);
+		return;
+	}
+	free(run->values[metrics]);
+	run->values[metrics] = looked_up;
+}
+
 /* The new LD_PRELOAD; NULL after a message. */
 static char *find_preload(void)
 {
@@ -179,6 +195,7 @@ int cli_run(int argc, char **argv)
 	struct run run = {{NULL}, false, NULL};
 	parse_arguments(&run, argc, argv);
 	imply_diagnostics(&run);
+	look_up_sinks(&run);
 	char *preload = find_preload();
 	int status = CLI_USAGE;
 	if (preload != NULL)

@@ -139,28 +139,6 @@ static int check_arguments(struct status *status)
 	return CLI_OK;
 }
 
-static const char *environment_value(void *context, const char *name)
-{
-	(void)context;
-	return getenv(name);
-}
-
-/* As the programs read it: what is malformed is the default to them, and to us. */
-static int read_environment(struct status *status)
-{
-	static char standard[STATE_PATH_BYTES];
-	config_parse(&status->config, environment_value, NULL, NULL, NULL);
-	if (status->path != NULL)
-		status->config.state = status->path;
-	if (state_is_off(&status->config)) {
-		cli_error("the state is off (RETRY_STATE): each process keeps to itself what it learns, nothing can be shown. "
-		          "A file is named with --state.");
-		return CLI_USAGE;
-	}
-	status->path = state_path(&status->config, standard);
-	return CLI_OK;
-}
-
 /* ---- showing --------------------------------------------------------------------------------------- */
 
 static bool on_terminal(void)
@@ -248,10 +226,10 @@ int cli_status(int argc, char **argv)
 	setlocale(LC_CTYPE, ""); /* which names can be shown */
 	parse_arguments(&status, argc, argv);
 	int wrong = check_arguments(&status);
-	if (wrong == CLI_OK)
-		wrong = read_environment(&status);
 	if (wrong != CLI_OK)
 		return wrong;
+	if ((status.path = status_path(status.path, &status.config)) == NULL)
+		return CLI_USAGE;
 	if (status.reset)
 		return reset(&status);
 	return status.watch ? watch(&status) : show(&status, INT_MAX);

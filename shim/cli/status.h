@@ -1,4 +1,4 @@
-/* What `retryshim status` is made of. For status*.c alone.
+/* What `retryshim status` is made of. For status*.c, and others that show the state file or a name to people.
  *
  * Every byte of the file is another's: names go through status_shown() to a terminal and status_json_string() into
  * JSON, numbers are what the policy makes of the words.
@@ -14,6 +14,10 @@
 #include "retryshim/host.h"
 
 /* ---- the file (status_file.c) -------------------------------------------------------------------- */
+
+/* The file that this option (NULL = not given) or the environment names; NULL, after a message, where it is off. *config:
+ * the environment's. */
+const char *status_path(const char *path, struct config *config);
 
 enum status_file { STATUS_FILE_READ, STATUS_FILE_MISSING, STATUS_FILE_UNUSABLE /* after a message */ };
 

@@ -16,7 +16,29 @@ bool status_name(const struct destination *it, char name[STATE_NAME_BYTES + 1])
 {
 	memcpy(name, (const char *)it->name, STATE_NAME_BYTES);
 	name[STATE_NAME_BYTES] = '\0';
-	return (atomic_load_explicit(&it->tag, memory_order_acquire) & 1) != 0; /* even: free, or being made */
+	return (atomic_load_explicit(&it->place.tag, memory_order_acquire) & 1) != 0; /* even: free, or being made */
+}
+
+/* ---- which one -------------------------------------------------------------------------------------- */
+
+static const char *environment_value(void *context, const char *name)
+{
+	(void)context;
+	return getenv(name);
+}
+
+/* As the programs read the environment: what is malformed is the default to them, and to us. */
+const char *status_path(const char *path, struct config *config)
+{
+	static char standard[STATE_PATH_BYTES];
+	config_parse(config, environment_value, NULL, NULL, NULL);
+	if (path != NULL)
+		config->state = path;
+	if (!state_is_off(config))
+		return state_path(config, standard);
+	cli_error("the state is off (RETRY_STATE): each process keeps to itself what it learns, nothing can be shown. "
+	          "A file is named with --state.");
+	return NULL;
 }
 
 /* ---- trust ----------------------------------------------------------------------------------------- */
@@ -109,11 +131,11 @@ static void forget(struct destination *it)
 {
 	_Atomic(uint64_t) *words[] = {&it->bucket,    &it->circuit,  &it->floor,   &it->evidence,   &it->claim,    &it->failure,
 	                              &it->opened_by, &it->attempts, &it->retries, &it->recoveries, &it->exhausted};
-	uint64_t tag = atomic_load_explicit(&it->tag, memory_order_acquire);
+	uint64_t tag = atomic_load_explicit(&it->place.tag, memory_order_acquire);
 	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
 		clear(words[i]);
 	/* Last; unless another destination has just taken the place, and with it the words. */
-	atomic_compare_exchange_strong(&it->tag, &tag, 0);
+	atomic_compare_exchange_strong(&it->place.tag, &tag, 0);
 }
 
 static bool is_called(const char *name, const char *wanted)

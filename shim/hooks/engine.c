@@ -37,7 +37,7 @@ const struct config *engine_config(enum family family)
 	return config;
 }
 
-static const char *operation_of(const struct op *op)
+const char *engine_operation(const struct op *op)
 {
 	return op->config->operation[0] != '\0' ? op->config->operation : op->hook;
 }
@@ -45,6 +45,7 @@ static const char *operation_of(const struct op *op)
 void engine_tell(const struct op *op, enum event event, const struct verdict *verdict, const char *message, enum whose whose)
 {
 	struct target fallback;
+	engine_count_end(op, event, verdict != NULL ? verdict->reason : REASON_NONE);
 	if (!op->config->diag)
 		return;
 	int64_t elapsed_ns = clock_now_ns() - op->start_ns;
@@ -53,7 +54,7 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 		.op = op->id,
 		.program = settings_program(),
 		.trace_id = settings_trace_id(),
-		.operation = operation_of(op),
+		.operation = engine_operation(op),
 		.target = &op->target,
 		.attempt = op->progress.attempt,
 		.max_attempts = (int)op->config->max_attempts,
@@ -88,6 +89,7 @@ bool op_begin(struct op *op, const struct config *config, const char *hook, cons
 	op->hook = hook;
 	op->target = *target;
 	op->start_ns = start_ns;
+	op->failed_ns = start_ns;
 	op->progress = (struct progress){.attempt = 1, .deadline_ns = deadline_of(config, start_ns, own_limit_ns)};
 	op->id = random_id();
 	op->random = random_bits(config->seed);
@@ -170,6 +172,7 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 	struct class class = classify(op->config, failure);
 	bool first = op->tag == 0;
 	op->failure = *failure;
+	op->failed_ns = now_ns;
 	op->message = message;
 	if (class.retried && first) {
 		op->tag = state_tag(&op->target);
@@ -222,6 +225,7 @@ void op_next_attempt(struct op *op)
 	if (it != NULL)
 		share_sent(&op->share, it);
 	op->progress.attempt++;
+	engine_count_retry(op);
 }
 
 void op_succeeded(struct op *op)

@@ -4,6 +4,7 @@
  *   engine_backoff.c   its backoffs: what others find out meanwhile
  *   engine_fallback.c  another address, where attempts at the first are used up
  *   engine_first.c     first attempts: those that are not to be made, and successes that are worth telling
+ *   engine_metrics.c   what operators count
  */
 #ifndef RETRYSHIM_HOOKS_ENGINE_H
 #define RETRYSHIM_HOOKS_ENGINE_H
@@ -14,6 +15,13 @@
 enum whose { OWN, ANOTHERS, BROKE };
 
 void engine_tell(const struct op *op, enum event event, const struct verdict *verdict, const char *message, enum whose whose);
+
+/* A retry goes out; the operation is over, as this event tells. */
+void engine_count_retry(const struct op *op);
+void engine_count_end(const struct op *op, enum event event, enum reason reason);
+
+/* The Operation: RETRY_OPERATION, or the hook's name. */
+const char *engine_operation(const struct op *op);
 
 /* What the host knows of the operation's destination; NULL if nothing of it counts there. */
 struct destination *engine_destination(const struct op *op, bool make);

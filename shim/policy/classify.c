@@ -172,7 +172,8 @@ const char *category_name(enum category category)
 	case CATEGORY_RATE_LIMIT: return "rate_limit";
 	case CATEGORY_RESOURCE: return "resource";
 	case CATEGORY_TRANSIENT: return "transient";
-	case CATEGORY_PERMANENT: break;
+	case CATEGORY_PERMANENT:
+	case CATEGORIES: break;
 	}
 	return "permanent";
 }

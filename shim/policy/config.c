@@ -137,6 +137,12 @@ static void set_nothing(const struct config_variable *variable, void *field)
 		*(config_text *)field = nothing;
 }
 
+static bool is_sink(const char *item)
+{
+	struct sink sink;
+	return sink_read(item, &sink);
+}
+
 static bool text_is_valid(enum config_kind kind, const char *value)
 {
 	switch (kind) {
@@ -144,7 +150,7 @@ static bool text_is_valid(enum config_kind kind, const char *value)
 	case KIND_GLOBS: return text_list_valid(value, text_is_printable);
 	case KIND_HOSTS: return match_hosts_valid(value);
 	case KIND_FALLBACK: return text_list_valid(value, text_is_fallback);
-	case KIND_SINKS: return text_list_valid(value, text_is_sink);
+	case KIND_SINKS: return text_list_valid(value, is_sink);
 	default: return text_is_printable(value);
 	}
 }

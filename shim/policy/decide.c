@@ -118,6 +118,7 @@ const char *reason_name(enum reason reason)
 	case REASON_DELIVERED: return "delivered";
 	case REASON_RETRY_AFTER: return "retry_after";
 	case REASON_SIGNAL: return "signal";
+	case REASONS: break;
 	}
 	return "";
 }

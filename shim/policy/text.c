@@ -107,8 +107,7 @@ uint16_t text_port(const char *text)
 	return text_integer(text, &port) && port >= 1 && port <= 65535 ? (uint16_t)port : 0;
 }
 
-/* "host:port"; an IPv6 host in brackets. */
-static bool is_host_port(const char *text, size_t length)
+bool text_is_host_port(const char *text, size_t length)
 {
 	char copy[300];
 	if (length >= sizeof copy)
@@ -126,21 +125,8 @@ static bool is_host_port(const char *text, size_t length)
 bool text_is_fallback(const char *text)
 {
 	const char *equals = strchr(text, '=');
-	return equals != NULL && is_host_port(text, (size_t)(equals - text)) &&
-	       is_host_port(equals + 1, strlen(equals + 1));
-}
-
-bool text_is_sink(const char *text)
-{
-	static const char sockets[][16] = {"emf:udp://", "statsd://"};
-	static const char files[][16] = {"emf:", "prom:"};
-	for (size_t i = 0; i < 2; i++)
-		if (strncmp(text, sockets[i], strlen(sockets[i])) == 0)
-			return is_host_port(text + strlen(sockets[i]), strlen(text + strlen(sockets[i])));
-	for (size_t i = 0; i < 2; i++)
-		if (strncmp(text, files[i], strlen(files[i])) == 0)
-			return text[strlen(files[i])] != '\0' && text_is_printable(text);
-	return false;
+	return equals != NULL && text_is_host_port(text, (size_t)(equals - text)) &&
+	       text_is_host_port(equals + 1, strlen(equals + 1));
 }
 
 bool text_equal(const char *a, const char *b) { return text_equal_span(a, b, strlen(b)); }

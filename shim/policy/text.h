@@ -28,7 +28,9 @@ bool text_list_valid(const char *list, bool (*check)(const char *item));
 bool text_is_printable(const char *text);
 bool text_is_token(const char *text);    /* RFC 9110, 5.6.2 */
 bool text_is_fallback(const char *text); /* host:port=host:port */
-bool text_is_sink(const char *text);     /* emf:FILE, emf:udp://H:P, statsd://H:P, prom:FILE */
+
+/* The first `length` bytes are "host:port"; an IPv6 host in brackets. */
+bool text_is_host_port(const char *text, size_t length);
 
 /* Port 1..65535 in decimal; 0 if it is none. */
 uint16_t text_port(const char *text);

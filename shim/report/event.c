@@ -1,4 +1,4 @@
-/* The texts of section 1 of the design, and the same as JSON. */
+/* Events, as a line of text or of JSON, on their way to the sinks. */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -6,6 +6,7 @@
 
 #include "report/line.h"
 #include "report/sink.h"
+#include "report/words.h"
 #include "retryshim/report.h"
 
 static int64_t wall_now_us(void)
@@ -13,89 +14,6 @@ static int64_t wall_now_us(void)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static const char *message_of(const struct report_event *event)
-{
-	return event->message != NULL ? event->message : event->class->message;
-}
-
-/* "ERROR: message." */
-static void put_error(struct line *line, const struct report_event *event)
-{
-	line_text(line, event->class->symbol);
-	if (message_of(event)[0] != '\0') {
-		line_text(line, ": ");
-		line_text(line, message_of(event));
-	}
-	line_text(line, ".");
-}
-
-static void text_attempt_failed(struct line *line, const struct report_event *event)
-{
-	line_text(line, "Retry attempt ");
-	line_unsigned(line, (uint64_t)event->attempt);
-	line_text(line, "/");
-	line_unsigned(line, (uint64_t)event->max_attempts);
-	line_text(line, " failed: ");
-	put_error(line, event);
-	line_text(line, " Next attempt in ");
-	line_seconds(line, event->delay_ns);
-}
-
-static void text_succeeded(struct line *line, const struct report_event *event)
-{
-	line_text(line, event->operation);
-	line_text(line, " succeeded on attempt ");
-	line_unsigned(line, (uint64_t)event->attempt);
-	line_text(line, " after ");
-	line_unsigned(line, (uint64_t)event->attempt - 1);
-	line_text(line, " retries.");
-}
-
-static void text_exhausted(struct line *line, const struct report_event *event)
-{
-	line_text(line, "All ");
-	line_unsigned(line, (uint64_t)event->max_attempts);
-	line_text(line, " attempts failed for ");
-	line_text(line, event->operation);
-	line_text(line, ". Returning ");
-	line_text(line, event->class->symbol);
-	line_text(line, ".");
-}
-
-static void text_given_up(struct line *line, const struct report_event *event)
-{
-	line_text(line, "Giving up ");
-	line_text(line, event->operation);
-	line_text(line, " after attempt ");
-	line_unsigned(line, (uint64_t)event->attempt);
-	line_text(line, " (");
-	line_text(line, reason_name(event->reason));
-	line_text(line, "): ");
-	put_error(line, event);
-}
-
-static void text_not_retryable(struct line *line, const struct report_event *event)
-{
-	line_text(line, "Non-retryable error in ");
-	line_text(line, event->operation);
-	line_text(line, ": ");
-	put_error(line, event);
-}
-
-static void text_fallback(struct line *line, const struct report_event *event)
-{
-	char to[TARGET_TEXT_MAX];
-	target_format(event->fallback, to, sizeof to);
-	line_text(line, "Falling back to ");
-	line_text(line, to);
-	line_text(line, " for ");
-	line_text(line, event->operation);
-	line_text(line, " after attempt ");
-	line_unsigned(line, (uint64_t)event->attempt);
-	line_text(line, ": ");
-	put_error(line, event);
 }
 
 static void put_start(struct line *line)
@@ -116,22 +34,7 @@ static void put_text(struct line *line, const struct report_event *event, const 
 	line_text(line, " ");
 	line_text(line, target);
 	line_text(line, ": ");
-	switch (event->event) {
-	case EVENT_ATTEMPT_FAILED: text_attempt_failed(line, event); break;
-	case EVENT_SUCCEEDED: text_succeeded(line, event); break;
-	case EVENT_EXHAUSTED: text_exhausted(line, event); break;
-	case EVENT_GIVEN_UP: text_given_up(line, event); break;
-	case EVENT_NOT_RETRYABLE: text_not_retryable(line, event); break;
-	case EVENT_FALLBACK: text_fallback(line, event); break;
-	case EVENT_NONE: break;
-	}
-	if (event->shared)
-		line_text(line, " [another's attempt]");
-	if (event->replays > 0) {
-		line_text(line, " [replayed by libcurl: ");
-		line_unsigned(line, (uint64_t)event->replays);
-		line_text(line, "]");
-	}
+	words_event(line, event);
 }
 
 static void json_time(struct line *line, int64_t wall_us)
@@ -168,7 +71,7 @@ static void put_json(struct line *line, const struct report_event *event, const 
 		line_json_string(line, "category", category_name(event->class->category));
 		line_json_string(line, "severity", severity_name(event->class->severity));
 		line_json_string(line, "error", event->class->symbol);
-		line_json_string(line, "message", message_of(event));
+		line_json_string(line, "message", words_message(event));
 	}
 	if (event->replays > 0)
 		line_json_number(line, "replays", (uint64_t)event->replays);
@@ -236,12 +139,8 @@ void report_unused(const struct config *config, const char *name, const char *va
 		line_json_string(&line, "reason", why[0] != '\0' ? why : symbol);
 		line_json_close(&line);
 	} else {
-		line_text(&line, name);
-		line_text(&line, "=");
-		line_text(&line, shown);
-		line_text(&line, " is not used (");
-		line_text(&line, why[0] != '\0' ? why : symbol);
-		line_text(&line, "); ");
+		words_unused(&line, name, shown, why[0] != '\0' ? why : symbol);
+		line_text(&line, "; ");
 		line_text(&line, consequence);
 		line_text(&line, ".");
 	}
@@ -266,12 +165,7 @@ void report_bad_value(const struct config *config, const char *name, const char 
 		line_json_string(&line, "default", used);
 		line_json_close(&line);
 	} else {
-		line_text(&line, name);
-		line_text(&line, "=");
-		line_text(&line, shown);
-		line_text(&line, " is not valid; using ");
-		line_text(&line, used[0] != '\0' ? used : "nothing");
-		line_text(&line, " instead.");
+		words_bad_value(&line, name, shown, used);
 	}
 	line_end(&line);
 	sink_write(config, &line, "config", wall_us);

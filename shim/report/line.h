@@ -1,8 +1,9 @@
 /* Builds one line of text without allocation, locale or printf: those are unsafe in a signal handler,
- * and a decimal comma would end up in JSON. For the report room alone. */
+ * and a decimal comma would end up in JSON. For the report room, and who shows its words (words.h). */
 #ifndef RETRYSHIM_REPORT_LINE_H
 #define RETRYSHIM_REPORT_LINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +11,8 @@
 
 struct line {
 	size_t length;
-	char text[REPORT_LINE_MAX]; /* not terminated */
+	bool wide; /* set by its maker: not an event's, and may be twice as long */
+	char text[2 * REPORT_LINE_MAX]; /* not terminated */
 };
 
 /* Each appends as much as leaves room for an ending of LINE_RESERVE bytes. */

@@ -50,7 +50,7 @@ static void take_back(int number)
 /* Writing to a pipe without a reader raises SIGPIPE; to a file beyond RLIMIT_FSIZE, SIGXFSZ; to the terminal from the
  * background perhaps SIGTTOU. None of them may end or stop a program that did not write itself. The first two are aimed
  * at the writing thread (signal(7)), so they are still pending here and can be taken back. */
-static bool write_quietly(int file, const char *text, size_t length)
+bool sink_write_quietly(int file, const char *text, size_t length)
 {
 	sigset_t held, before, pending;
 	struct pollfd ready = {.fd = file, .events = POLLOUT};
@@ -75,7 +75,7 @@ static bool write_quietly(int file, const char *text, size_t length)
 static void write_stderr(const char *text, size_t length)
 {
 	if (stderr_is_ours())
-		write_quietly(STDERR_FILENO, text, length);
+		sink_write_quietly(STDERR_FILENO, text, length);
 }
 
 /* Named once a process and variable: a full disk must not turn into a flood. */
@@ -110,7 +110,7 @@ static bool append_piece(char *path, size_t *used, const char *piece, size_t len
 	return true;
 }
 
-/* RETRY_DIAG_FILE with %p replaced by the process id; false if it is too long. */
+/* A file's name with %p replaced by the process id; false if it is too long. */
 static bool expand_path(const char *pattern, char path[PATH_BYTES])
 {
 	size_t used = 0;
@@ -135,16 +135,23 @@ static int open_sink(const char *path, int flags)
 	return open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0644);
 }
 
+int sink_append(const char *pattern, const char *text, size_t length)
+{
+	char path[PATH_BYTES];
+	errno = ENAMETOOLONG;
+	int file = expand_path(pattern, path) ? open_sink(path, O_APPEND) : -1;
+	int error = file >= 0 && sink_write_quietly(file, text, length) ? 0 : errno;
+	if (file >= 0)
+		close(file);
+	return error;
+}
+
 static void write_file(const struct config *config, const struct line *line)
 {
 	static _Atomic(int) named;
-	char path[PATH_BYTES];
-	errno = ENAMETOOLONG;
-	int file = expand_path(config->diag_file, path) ? open_sink(path, O_APPEND) : -1;
-	if (file < 0 || !write_quietly(file, line->text, line->length))
-		name_failed_sink(&named, "RETRY_DIAG_FILE", config->diag_file, errno);
-	if (file >= 0)
-		close(file);
+	int error = sink_append(config->diag_file, line->text, line->length);
+	if (error != 0)
+		name_failed_sink(&named, "RETRY_DIAG_FILE", config->diag_file, error);
 }
 
 /* An operation may be named freely (RETRY_OPERATION); a file name may not. */
@@ -180,7 +187,7 @@ static void write_directory(const struct config *config, const struct line *line
 		if (file < 0 && errno != EEXIST)
 			break;
 	}
-	if (file < 0 || !write_quietly(file, line->text, line->length))
+	if (file < 0 || !sink_write_quietly(file, line->text, line->length))
 		name_failed_sink(&named, "RETRY_DIAG_DIR", config->diag_dir, errno);
 	if (file >= 0)
 		close(file);

@@ -65,6 +65,8 @@ static bool has_header(struct state_header *header)
 		atomic_store_explicit(&header->layout, STATE_LAYOUT, memory_order_relaxed);
 		atomic_store_explicit(&header->destinations, STATE_DESTINATIONS, memory_order_relaxed);
 		atomic_store_explicit(&header->destination_bytes, sizeof(struct destination), memory_order_relaxed);
+		atomic_store_explicit(&header->series, STATE_SERIES, memory_order_relaxed);
+		atomic_store_explicit(&header->series_bytes, sizeof(struct series), memory_order_relaxed);
 		atomic_store_explicit(&header->magic, STATE_MAGIC, memory_order_release);
 	}
 	return state_header_valid(header);
@@ -75,7 +77,9 @@ bool state_header_valid(const struct state_header *header)
 	return atomic_load_explicit(&header->magic, memory_order_acquire) == STATE_MAGIC &&
 	       atomic_load_explicit(&header->layout, memory_order_relaxed) == STATE_LAYOUT &&
 	       atomic_load_explicit(&header->destinations, memory_order_relaxed) == STATE_DESTINATIONS &&
-	       atomic_load_explicit(&header->destination_bytes, memory_order_relaxed) == sizeof(struct destination);
+	       atomic_load_explicit(&header->destination_bytes, memory_order_relaxed) == sizeof(struct destination) &&
+	       atomic_load_explicit(&header->series, memory_order_relaxed) == STATE_SERIES &&
+	       atomic_load_explicit(&header->series_bytes, memory_order_relaxed) == sizeof(struct series);
 }
 
 /* Every page must be there before it is touched: a write into a hole that a full disk cannot fill is SIGBUS. A file
@@ -233,4 +237,13 @@ struct destination *state_destination(const struct config *config, const struct 
 	struct destination *it = state != NULL ? state_place(state, tag, target, make, clock_now_ns() / NS_PER_MS) : NULL;
 	errno = error;
 	return it;
+}
+
+struct series *state_series(const struct config *config, const struct labels *labels, struct state **state, state_complaint *complain)
+{
+	int error = errno;
+	*state = state_of(config, true, complain);
+	struct series *series = state_series_place(*state, labels, clock_now_ns() / NS_PER_MS);
+	errno = error;
+	return series;
 }

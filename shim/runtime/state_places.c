@@ -1,19 +1,10 @@
-/* The places of the host-shared state: which one is a destination's. */
+/* The places of the host-shared state: which one is a destination's, which one a series'. */
 #include <arpa/inet.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "retryshim/runtime.h"
-
-enum { NEIGHBOURS = 8 };
-
-static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
-{
-	const unsigned char *byte = bytes;
-	for (size_t i = 0; i < length; i++) /* FNV-1a */
-		hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
-	return hash;
-}
 
 /* The same address is another host in another network namespace, and the same instant another one in another time
  * namespace (time_namespaces(7)). */
@@ -22,33 +13,30 @@ static uint64_t mix_namespace(uint64_t hash, const char *path)
 	struct stat status;
 	if (stat(path, &status) != 0)
 		return hash;
-	hash = mix(hash, &status.st_dev, sizeof status.st_dev);
-	return mix(hash, &status.st_ino, sizeof status.st_ino);
+	hash = tag_mix(hash, &status.st_dev, sizeof status.st_dev);
+	return tag_mix(hash, &status.st_ino, sizeof status.st_ino);
 }
 
 uint64_t state_tag(const struct target *target)
 {
-	uint64_t hash = mix_namespace(UINT64_C(0xcbf29ce484222325), "/proc/thread-self/ns/net");
+	uint64_t hash = mix_namespace(TAG_SEED, "/proc/thread-self/ns/net");
 	hash = mix_namespace(hash, "/proc/thread-self/ns/time");
 	char kind = target->is_unix ? 'u' : target->has_address ? 'a' : 'n';
-	hash = mix(hash, &kind, 1);
-	hash = mix(hash, &target->way, sizeof target->way);
-	hash = mix(hash, &target->way_hash, sizeof target->way_hash);
+	hash = tag_mix(hash, &kind, 1);
+	hash = tag_mix(hash, &target->way, sizeof target->way);
+	hash = tag_mix(hash, &target->way_hash, sizeof target->way_hash);
 	if (target->is_unix && target->name[0] != '/' && target->name[0] != '@') /* a file of this folder; not abstract */
 		hash = mix_namespace(hash, ".");
-	hash = mix(hash, &target->port, sizeof target->port);
+	hash = tag_mix(hash, &target->port, sizeof target->port);
 	if (kind == 'a') {
-		hash = mix(hash, target->address, sizeof target->address);
+		hash = tag_mix(hash, target->address, sizeof target->address);
 	} else {
 		for (const char *c = target->name; *c != '\0'; c++) { /* host names know no case (RFC 4343) */
 			char lower = *c >= 'A' && *c <= 'Z' && !target->is_unix ? (char)(*c + 'a' - 'A') : *c;
-			hash = mix(hash, &lower, 1);
+			hash = tag_mix(hash, &lower, 1);
 		}
 	}
-	hash ^= hash >> 32;
-	hash *= UINT64_C(0x9e3779b97f4a7c15);
-	hash |= 1;
-	return hash != 1 ? hash : 3;
+	return tag_end(hash);
 }
 
 /* "HOST:PORT (ADDRESS)", or another word that tells destinations of one name apart. */
@@ -68,75 +56,124 @@ static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 		strcat(strcat(strcat(name, " ("), text), ")");
 }
 
-/* Two may do so at once, and write the same. */
-static void set_name(struct destination *it, const struct target *target)
+/* ---- any table -------------------------------------------------------------------------------------- */
+
+/* A table of entries that begin with a struct place. prepare(): fills a new entry in, from what the caller of find()
+ * handed on; two may do so at once, and write the same. */
+struct table {
+	char *first;
+	size_t size, count;
+	void (*prepare)(struct place *place, const void *what);
+};
+
+static struct place *neighbour(const struct table *table, uint64_t tag, int i)
 {
-	union {
-		char text[STATE_NAME_BYTES];
-		uint64_t words[STATE_NAME_BYTES / 8];
-	} name = {{0}};
-	write_name(target, name.text);
-	for (size_t i = 0; i < sizeof name.words / sizeof name.words[0]; i++)
-		atomic_store_explicit(&it->name[i], name.words[i], memory_order_relaxed);
+	return (struct place *)(table->first + ((tag >> 8) + (unsigned)i) % table->count * table->size);
 }
 
 /* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. */
-static void prepare(struct destination *it, uint64_t tag, const struct target *target)
+static void prepare(const struct table *table, struct place *place, uint64_t tag, const void *what)
 {
-	_Atomic(uint64_t) *words[] = {&it->bucket,   &it->circuit,  &it->floor,    &it->evidence,   &it->claim,    &it->failure,
-	                              &it->opened_by, &it->attempts, &it->retries, &it->recoveries, &it->exhausted};
-	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-		atomic_store_explicit(words[i], 0, memory_order_relaxed);
-	set_name(it, target);
 	uint64_t unready = tag & ~UINT64_C(1);
-	atomic_compare_exchange_strong(&it->tag, &unready, tag);
+	table->prepare(place, what);
+	atomic_compare_exchange_strong(&place->tag, &unready, tag);
 }
 
-static struct destination *find(struct state *state, uint64_t tag, const struct target *target)
+static struct place *find(const struct table *table, uint64_t tag, const void *what)
 {
-	for (int i = 0; i < NEIGHBOURS; i++) {
-		struct destination *it = &state->destinations[((tag >> 8) + (unsigned)i) % STATE_DESTINATIONS];
-		uint64_t found = atomic_load_explicit(&it->tag, memory_order_acquire);
+	for (int i = 0; i < STATE_NEIGHBOURS; i++) {
+		struct place *place = neighbour(table, tag, i);
+		uint64_t found = atomic_load_explicit(&place->tag, memory_order_acquire);
 		if ((found | 1) != tag)
 			continue;
 		if (found != tag)
-			prepare(it, tag, target);
-		return it;
+			prepare(table, place, tag, what);
+		return place;
 	}
 	return NULL;
 }
 
 /* The least used of the places where the tag may stand, and what stands there. */
-static struct destination *oldest(struct state *state, uint64_t tag, int64_t now_ms, uint64_t *found)
+static struct place *oldest(const struct table *table, uint64_t tag, int64_t now_ms, uint64_t *found)
 {
-	struct destination *oldest = NULL;
+	struct place *oldest = NULL;
 	uint64_t oldest_used = UINT64_MAX;
-	for (int i = 0; i < NEIGHBOURS; i++) {
-		struct destination *it = &state->destinations[((tag >> 8) + (unsigned)i) % STATE_DESTINATIONS];
-		uint64_t there = atomic_load_explicit(&it->tag, memory_order_acquire);
-		uint64_t used = atomic_load_explicit(&it->used, memory_order_relaxed) + 1;
+	for (int i = 0; i < STATE_NEIGHBOURS; i++) {
+		struct place *place = neighbour(table, tag, i);
+		uint64_t there = atomic_load_explicit(&place->tag, memory_order_acquire);
+		uint64_t used = atomic_load_explicit(&place->used, memory_order_relaxed) + 1;
 		if (there == 0 || used > (uint64_t)now_ms + 1) /* free, or nonsense */
 			used = 0;
 		if (used >= oldest_used)
 			continue;
-		oldest = it;
+		oldest = place;
 		oldest_used = used;
 		*found = there;
 	}
 	return oldest;
 }
 
+static struct place *place_in(const struct table *table, uint64_t tag, const void *what, bool make, int64_t now_ms)
+{
+	struct place *place = find(table, tag, what);
+	for (int turn = 0; place == NULL && make && turn < STATE_NEIGHBOURS; turn++) {
+		uint64_t found = 0;
+		struct place *taken = oldest(table, tag, now_ms, &found);
+		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1)))
+			prepare(table, taken, tag, what);
+		place = find(table, tag, what);
+	}
+	if (place != NULL)
+		atomic_store_explicit(&place->used, (uint64_t)now_ms, memory_order_relaxed);
+	return place;
+}
+
+/* The words of an entry behind its place. */
+static void clear(struct place *place, size_t size)
+{
+	_Atomic(uint64_t) *words = (_Atomic(uint64_t) *)(place + 1);
+	for (size_t i = 0; i < (size - sizeof *place) / sizeof *words; i++)
+		atomic_store_explicit(&words[i], 0, memory_order_relaxed);
+}
+
+static void store_text(_Atomic(uint64_t) *words, const char *text, size_t size)
+{
+	for (size_t i = 0; i < size / sizeof *words; i++) {
+		uint64_t word;
+		memcpy(&word, text + i * sizeof word, sizeof word);
+		atomic_store_explicit(&words[i], word, memory_order_relaxed);
+	}
+}
+
+/* ---- the two ---------------------------------------------------------------------------------------- */
+
+static void prepare_destination(struct place *place, const void *target)
+{
+	struct destination *it = (struct destination *)place;
+	char name[STATE_NAME_BYTES] = {0};
+	write_name(target, name);
+	clear(place, offsetof(struct destination, successes));
+	store_text(it->name, name, sizeof name);
+}
+
 struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms)
 {
-	struct destination *it = find(state, tag, target);
-	for (int turn = 0; it == NULL && make && turn < NEIGHBOURS; turn++) {
-		uint64_t found = 0;
-		struct destination *taken = oldest(state, tag, now_ms, &found);
-		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1)))
-			prepare(taken, tag, target);
-		it = find(state, tag, target);
-	}
-	if (it != NULL)
-		atomic_store_explicit(&it->used, (uint64_t)now_ms, memory_order_relaxed);
-	return it;
+	const struct table table = {(char *)state->destinations, sizeof *state->destinations, STATE_DESTINATIONS, prepare_destination};
+	return (struct destination *)place_in(&table, tag, target, make, now_ms);
+}
+
+static void prepare_series(struct place *place, const void *what)
+{
+	struct series *series = (struct series *)place;
+	const struct labels *labels = what;
+	clear(place, offsetof(struct series, operation));
+	atomic_store_explicit(&series->category, labels->category, memory_order_relaxed);
+	store_text(series->operation, labels->operation, sizeof labels->operation);
+	store_text(series->target, labels->target, sizeof labels->target);
+}
+
+struct series *state_series_place(struct state *state, const struct labels *labels, int64_t now_ms)
+{
+	const struct table table = {(char *)state->series, sizeof *state->series, STATE_SERIES, prepare_series};
+	return (struct series *)place_in(&table, labels_tag(labels), labels, true, now_ms);
 }

@@ -4,6 +4,7 @@
  *   world.c      the file, and what others write into it
  *   operation.c  operations, conducted as shim/hooks/engine.c does
  *   words.c      the file's words, each by itself
+ *   metrics.c    series, and how they are shown
  *
  * What must hold whatever the file says is a PROMISE(); the header that it is from is named there.
  */
@@ -23,7 +24,7 @@
 		}                                                                                     \
 	} while (0)
 
-enum { OPERATIONS = 4, PLACES = 16, NEIGHBOURS = 8 };
+enum { OPERATIONS = 4, PLACES = 16 };
 
 /* Zeros behind its end. */
 struct input {
@@ -83,5 +84,8 @@ void check_budget(const struct config *config, uint64_t word, int64_t now_ms, do
 void check_circuit(const struct config *config, uint64_t word, bool probe, int64_t now_ms);
 void check_floor(const struct config *config, uint64_t word, int64_t retry_after_ms, int64_t now_ms);
 void check_evidence(uint64_t word);
+
+/* ---- metrics.c */
+void metrics_step(struct world *world, const struct operation *op);
 
 #endif

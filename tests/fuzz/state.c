@@ -123,6 +123,10 @@ static void step(struct world *world)
 		check_evidence(any);
 		break;
 	case 14:
+		if (what & 32) {
+			metrics_step(world, op);
+			break;
+		}
 		show(op->config, what & 128 && !world->shown);
 		world->shown |= what & 128;
 		break;
@@ -144,6 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		state.header.layout = STATE_LAYOUT;
 		state.header.destinations = STATE_DESTINATIONS;
 		state.header.destination_bytes = sizeof(struct destination);
+		state.header.series = STATE_SERIES;
+		state.header.series_bytes = sizeof(struct series);
 	}
 	PROMISE(state_header_valid(&state.header) || !(mode & 2));
 	world.now_ns = (mode & 4 ? 30 : 1000000) * NS_PER_S + mode;

@@ -19,7 +19,7 @@ void set_target(struct target *target, uint8_t kind, uint8_t which)
 		strcpy(target->name, "/run/a\nsocket");
 }
 
-uint64_t tag_of(uint8_t which) { return (uint64_t)which << 40 | (uint64_t)(which % NEIGHBOURS) << 8 | 3; }
+uint64_t tag_of(uint8_t which) { return (uint64_t)which << 40 | (uint64_t)(which % STATE_NEIGHBOURS) << 8 | 3; }
 
 struct destination *place(struct world *world, uint64_t tag, const struct target *target, bool make)
 {
@@ -29,7 +29,7 @@ struct destination *place(struct world *world, uint64_t tag, const struct target
 		return NULL;
 	PROMISE(it >= state.destinations && it < state.destinations + STATE_DESTINATIONS);
 	PROMISE(((char *)it - (char *)state.destinations) % (int)sizeof *it == 0);
-	PROMISE(it->tag == tag);
+	PROMISE(it->place.tag == tag);
 	return it;
 }
 

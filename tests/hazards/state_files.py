@@ -9,8 +9,10 @@ from harness import BUILD, FaultServer, built, run
 from network import ADDRESS, PORT, python
 
 # include/retryshim/host.h
-MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES = 0x31796873792D7274, 1, 512, 248, 4096
-STATE_BYTES = HEADER_BYTES + PLACES * PLACE_BYTES
+MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES = 0x32796873792D7274, 2, 512, 248, 4096
+SERIES, SERIES_BYTES = 256, 328
+SERIES_AT = HEADER_BYTES + PLACES * PLACE_BYTES
+STATE_BYTES = SERIES_AT + SERIES * SERIES_BYTES
 WORDS = {"tag": 0, "used": 1, "bucket": 2, "circuit": 3, "floor": 4, "evidence": 5, "claim": 6, "failure": 7, "opened_by": 8}
 
 DEAD = 81  # nobody ever listens there
@@ -36,7 +38,7 @@ def state(tmp_path):
 
 
 def header(magic=MAGIC, layout=LAYOUT):
-    return struct.pack("=QIII", magic, layout, PLACES, PLACE_BYTES).ljust(HEADER_BYTES, b"\0")
+    return struct.pack("=QIIIII", magic, layout, PLACES, PLACE_BYTES, SERIES, SERIES_BYTES).ljust(HEADER_BYTES, b"\0")
 
 
 def write(path, content, mode=0o600):

@@ -12,10 +12,11 @@ import pytest
 from harness import BUILD, SHIM, FaultServer, built, events, run
 from hosts import run_host
 from network import ADDRESS, PORT, Running, instant, network, python  # noqa: F401
+from state_files import HEADER_BYTES, PLACE_BYTES, SERIES_AT, STATE_BYTES
 
 pytestmark = pytest.mark.usefixtures("network")
 
-STATE_BYTES, HEADER_BYTES, PLACE_BYTES, CLAIM, NAME = 131072, 4096, 248, 6 * 8, 14 * 8  # include/retryshim/host.h
+CLAIM, NAME = 6 * 8, 14 * 8  # include/retryshim/host.h
 CONNECT = python('socket.create_connection(("127.0.0.1", PORT)); print("connected")')
 SLACK = 0.35  # a machine with other things to do
 BASE = 0.4
@@ -36,7 +37,7 @@ def destinations(path):
 def claim(path):
     """The claim on PORT's next attempt, as it stands in the file."""
     content = path.read_bytes()
-    for at in range(HEADER_BYTES, STATE_BYTES, PLACE_BYTES):
+    for at in range(HEADER_BYTES, SERIES_AT, PLACE_BYTES):
         if content[at + NAME:at + PLACE_BYTES].startswith(ADDRESS.encode() + b"\0"):
             return struct.unpack_from("=Q", content, at + CLAIM)[0]
     raise AssertionError(f"{ADDRESS} is not in the file")

@@ -13,7 +13,7 @@ import pytest
 from harness import BUILD, FaultServer, built, events, run
 from network import ADDRESS, PORT, Running, instant, network, python  # noqa: F401
 from state_files import (  # noqa: F401
-    CLIENTS, DEAD, FAILS, HASTY, HEADER_BYTES, PATIENT, PLACES, PLACE_BYTES, QUIET, STATE_BYTES,
+    CLIENTS, DEAD, FAILS, HASTY, HEADER_BYTES, PATIENT, PLACES, PLACE_BYTES, QUIET, SERIES_AT, STATE_BYTES,
     URL, WORDS, destinations, state, symlink, valid, write)
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -95,11 +95,11 @@ while time.monotonic() < end:
         elif what == 2: os.chmod(path, 0o644)
         else:
             with open(path, "r+b") as file:
-                file.seek(choose.randrange(131072 - 1000))
+                file.seek(choose.randrange(STATE_BYTES - 1000))
                 file.write(choose.randbytes(1000))
     except FileNotFoundError: pass
     time.sleep(choose.random() * 0.002)
-""")
+""".replace("STATE_BYTES", str(STATE_BYTES)))
 
 
 def test_meddled_with_all_the_time(state):
@@ -137,7 +137,7 @@ def scramble(original, seed):
     """All of the file behind its header; every other time the tags stay, so that what is there is looked at."""
     choose, now_us = random.Random(seed), time.monotonic_ns() // 1000
     content = bytearray(original[:HEADER_BYTES] + choose.randbytes(STATE_BYTES - HEADER_BYTES))
-    for at in range(HEADER_BYTES, STATE_BYTES, PLACE_BYTES):
+    for at in range(HEADER_BYTES, SERIES_AT, PLACE_BYTES):
         tag = original[at:at + 8]
         if any(tag):
             for name, number in WORDS.items():

@@ -152,7 +152,7 @@ def test_anothers_file_as_another_user(public):
     assert (public / "state").read_bytes() == header().ljust(STATE_BYTES, b"\0")
 
 
-@pytest.mark.parametrize("size, reason", [("64k", "ENOSPC"), ("4k", "ENOSPC"), ("132k", None)])
+@pytest.mark.parametrize("size, reason", [("64k", "ENOSPC"), ("4k", "ENOSPC"), ("208k", "ENOSPC"), ("216k", None)])
 def test_full_disk(state, size, reason):
     """The last one has room for the file, and not for a page more."""
     disk = state.with_name("disk")

@@ -51,7 +51,7 @@ MAPPINGS = [
     (["--breaker-open", "1m"], {"RETRY_BREAKER_OPEN_MS": "60000"}),
     (["--fallback", "a:1=b:2"], {"RETRY_FALLBACK": "a:1=b:2"}),
     (["--metrics", "statsd://localhost:8125"], {"RETRY_METRICS": "statsd://localhost:8125"}),
-    (["--metrics", "emf:udp://h:1,prom:/x"], {"RETRY_METRICS": "emf:udp://h:1,prom:/x"}),
+    (["--metrics", "emf:udp://192.0.2.9:1,prom:/x"], {"RETRY_METRICS": "emf:udp://192.0.2.9:1,prom:/x"}),
     (["--metrics-namespace", "Cluster/Retry"], {"RETRY_METRICS_NAMESPACE": "Cluster/Retry"}),
     (["--operation", "it's a job"], {"RETRY_OPERATION": "it's a job"}),
     (["--diag"], {"RETRY_DIAG": "1"}),
@@ -314,11 +314,11 @@ def test_path_that_cannot_be_preloaded(tmp_path, name):
 def test_relative_files_are_made_absolute(tmp_path):
     variables = printed(
         "--diag-file", "d/%p.log", "--diag-dir", "events", "--state", "s", "--metrics",
-        "emf:m.json, prom:../p,emf:udp://h:1,prom:/abs", cwd=tmp_path)
+        "emf:m.json, prom:../p,emf:udp://192.0.2.9:1,prom:/abs", cwd=tmp_path)
     assert variables["RETRY_DIAG_FILE"] == f"{tmp_path}/d/%p.log"
     assert variables["RETRY_DIAG_DIR"] == f"{tmp_path}/events"
     assert variables["RETRY_STATE"] == f"{tmp_path}/s"
-    assert variables["RETRY_METRICS"] == f"emf:{tmp_path}/m.json,prom:{tmp_path}/../p,emf:udp://h:1,prom:/abs"
+    assert variables["RETRY_METRICS"] == f"emf:{tmp_path}/m.json,prom:{tmp_path}/../p,emf:udp://192.0.2.9:1,prom:/abs"
     assert printed("--diag-file", "x", cwd="/")["RETRY_DIAG_FILE"] == "/x"
 
 
@@ -366,7 +366,7 @@ def test_version():
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
-@pytest.mark.parametrize("name", ["run", "status", "help", "version"])
+@pytest.mark.parametrize("name", ["run", "status", "metrics", "help", "version"])
 def test_help_of_each_command(name):
     texts = [retryshim(*arguments) for arguments in ([name, "--help"], [name, "-h"], ["help", name])]
     for done in texts:
@@ -379,7 +379,7 @@ def test_help_of_each_command(name):
 def test_help_lists_the_commands():
     texts = [retryshim(*arguments).stdout for arguments in (["help"], ["--help"], ["-h"])]
     assert texts[0] == texts[1] == texts[2]
-    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "status", "help", "version"]
+    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "status", "metrics", "help", "version"]
 
 
 def test_help_of_run_tells_defaults_examples_and_statuses():

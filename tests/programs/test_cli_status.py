@@ -23,7 +23,9 @@ from network import ADDRESS, PORT, Running, late_server, network, python, with_f
 COMMAND = BUILD / "retryshim"
 
 # include/retryshim/host.h
-MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES, NAME_BYTES = 0x31796873792D7274, 1, 512, 248, 4096, 136
+MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES, NAME_BYTES = 0x32796873792D7274, 2, 512, 248, 4096, 136
+SERIES, SERIES_BYTES = 256, 328
+STATE_BYTES = HEADER_BYTES + PLACES * PLACE_BYTES + SERIES * SERIES_BYTES
 WORDS = ["tag", "used", "bucket", "circuit", "floor", "evidence", "claim", "failure", "opened_by", "attempts", "retries",
          "recoveries", "exhausted"]
 CONNECT, RESOLVE, CURL, HTTP = range(4)
@@ -90,9 +92,9 @@ def place(name, **words):
 
 
 def write(path, *places, magic=MAGIC, layout=LAYOUT, filler=b""):
-    header = struct.pack("=QIII", magic, layout, PLACES, PLACE_BYTES).ljust(HEADER_BYTES, b"\0")
+    header = struct.pack("=QIIIII", magic, layout, PLACES, PLACE_BYTES, SERIES, SERIES_BYTES).ljust(HEADER_BYTES, b"\0")
     body = b"".join(places) + filler
-    path.write_bytes((header + body).ljust(HEADER_BYTES + PLACES * PLACE_BYTES, b"\0"))
+    path.write_bytes((header + body).ljust(STATE_BYTES, b"\0"))
     path.chmod(0o600)
     return path
 
@@ -410,7 +412,7 @@ def test_reset_leaves_words_of_zero(state):
 # ---- files that are not there, or not ours ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [None, b"", bytes(HEADER_BYTES + PLACES * PLACE_BYTES)], ids=["missing", "empty", "zeros"])
+@pytest.mark.parametrize("content", [None, b"", bytes(STATE_BYTES)], ids=["missing", "empty", "zeros"])
 def test_nothing_yet(state, content):
     why = "does not exist"
     if content is not None:

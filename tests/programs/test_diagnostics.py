@@ -96,6 +96,7 @@ def test_json(happens, target, texts, objects):
     for entry in seen:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.pop("ts"))
         assert re.fullmatch("[0-9a-f]{16}", entry["op"])
+        assert 0 <= entry.pop("elapsed_ms") <= (end - start) * 1000
     assert len({entry.pop("op") for entry in seen}) == 1
     same = {"pid": int(result.stdout), "program": "python3", "operation": "connect", "target": target}
     expected = [{**same, **each} for each in objects]

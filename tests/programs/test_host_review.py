@@ -280,12 +280,12 @@ def test_rejected_transfer_has_no_status(state):
 # ---- what is left to the program --------------------------------------------------------------------
 
 # Of include/retryshim/host.h and runtime.h: a header, then the places.
-HEADER_BYTES, PLACE_BYTES, CLAIM, SUCCESSES = 4096, 248, 6 * 8, 13 * 8
+HEADER_BYTES, PLACE_BYTES, PLACES, CLAIM, SUCCESSES = 4096, 248, 512, 6 * 8, 13 * 8
 
 
 def places(content):
     """Where the destinations in a state file are."""
-    every = range(HEADER_BYTES, len(content) - PLACE_BYTES, PLACE_BYTES)
+    every = range(HEADER_BYTES, HEADER_BYTES + PLACES * PLACE_BYTES, PLACE_BYTES)
     return [at for at in every if struct.unpack_from("=Q", content, at)[0] != 0]
 
 

@@ -1,0 +1,62 @@
+/* RETRY_METRICS: every sink gets every count. */
+#include "report/metrics.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "report/sink.h"
+
+static int64_t wall_now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int send_line(const struct sink *sink, struct line *line, const char **why)
+{
+	if (sink->kind == SINK_EMF_FILE)
+		return sink_append(sink->path, line->text, line->length);
+	if (sink->target.has_address)
+		return datagram_send(&sink->target, line->text, line->length);
+	*why = "looking its name up might block the program: give an address, or start it with 'retryshim run'";
+	return EINVAL;
+}
+
+static int send_metric(const struct config *config, const struct sink *sink, const struct report_metric *metric, const char **why)
+{
+	struct line line = {.wide = true};
+	switch (sink->kind) {
+	case SINK_PROM: return exposition_save(sink->path, metric->state, why);
+	case SINK_STATSD: statsd_lines(&line, config, metric); break;
+	case SINK_EMF_FILE:
+	case SINK_EMF_UDP: emf_line(&line, config, metric, wall_now_ms()); break;
+	}
+	return send_line(sink, &line, why);
+}
+
+/* A full disk must not turn into a flood: each of the first sinks is named once a process. */
+static void name_failed(const struct config *config, int index, const char *item, const char *why, int error)
+{
+	static _Atomic(uint64_t) named;
+	uint64_t bit = UINT64_C(1) << (index < 63 ? index : 63);
+	if ((atomic_fetch_or(&named, bit) & bit) == 0)
+		report_unused(config, "RETRY_METRICS", item, why, error, "its metrics are lost");
+}
+
+void report_metric(const struct config *config, const struct report_metric *metric)
+{
+	int before = errno, index = 0;
+	char item[SINK_BYTES];
+	struct sink sink;
+	for (const char *list = config->metrics; list != NULL && *list != '\0'; index++) {
+		const char *why = "";
+		if (!sink_next(&list, item, &sink))
+			continue;
+		int error = send_metric(config, &sink, metric, &why);
+		if (error != 0)
+			name_failed(config, index, item, why, error);
+	}
+	errno = before;
+}

@@ -1,0 +1,27 @@
+/* Private to the metrics of the report room:
+ *
+ *   metrics.c       the sinks of RETRY_METRICS, one after the other
+ *   emf.c           CloudWatch's embedded metric format
+ *   statsd.c        statsd's, with DogStatsD's tags
+ *   datagram.c      UDP
+ *   exposition.c    Prometheus' text format
+ *   exposition_file.c   ... in a file
+ */
+#ifndef RETRYSHIM_REPORT_METRICS_H
+#define RETRYSHIM_REPORT_METRICS_H
+
+#include "report/line.h"
+#include "retryshim/report.h"
+
+/* Fills an empty, wide line. */
+void emf_line(struct line *line, const struct config *config, const struct report_metric *metric, int64_t wall_ms);
+void statsd_lines(struct line *line, const struct config *config, const struct report_metric *metric);
+
+/* Each says in *error or *why what forbids it: true if there is nothing. */
+int datagram_send(const struct target *to, const char *bytes, size_t length); /* 0 or an errno */
+
+/* Writes the file anew, at once and whole (rename(2)). 0 or an errno; *why in words where that would not tell. Two that
+ * write at the same time leave what is newer. */
+int exposition_save(const char *path, const struct state *state, const char **why);
+
+#endif
