@@ -131,7 +131,8 @@ static struct place *place_in(const struct table *table, uint64_t tag, const voi
 /* The words of an entry behind its place. */
 static void clear(struct place *place, size_t size)
 {
-	_Atomic(uint64_t) *words = (_Atomic(uint64_t) *)(place + 1);
+	void *behind = place + 1;
+	_Atomic(uint64_t) *words = behind;
 	for (size_t i = 0; i < (size - sizeof *place) / sizeof *words; i++)
 		atomic_store_explicit(&words[i], 0, memory_order_relaxed);
 }

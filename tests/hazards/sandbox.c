@@ -32,6 +32,10 @@ static const struct {
 	{"getsockopt", SYS_getsockopt},
 	{"fcntl", SYS_fcntl},
 	{"getpid", SYS_getpid},
+	/* Of metrics. */
+	{"sendto", SYS_sendto},
+	{"mmap", SYS_mmap},
+	{"renameat2", SYS_renameat2},
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };

@@ -1,5 +1,7 @@
 """Recovery needs no heap and little stack."""
 
+from pathlib import Path
+
 import pytest
 from harness import FaultServer
 from hosts import GREETING, SLOW, Host, LatePort, run_host
@@ -29,13 +31,19 @@ def test_healthy_process_allocates_nothing_more():
     assert healthy(True)["in_connect"] == "0"
 
 
+# The folder is the host's own.
+METRICS = "emf:emf,prom:r.prom,statsd://127.0.0.1:8125,emf:udp://[::1]:25888,prom:/nonexistent/file,statsd://nobody:1"
+
+
+@pytest.mark.parametrize("metrics", [None, METRICS], ids=["", "metrics"])
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_recovery_allocates_nothing(format):
-    with LatePort() as port, Host("memory", "counts", port.number, **{**SLOW, "max_attempts": 4, "base_delay_ms": 1,
-                                                                   "diag_format": format}) as host:
+def test_recovery_allocates_nothing(format, metrics):
+    with LatePort() as port, Host("memory", "counts", port.number, metrics=metrics, **{**SLOW, "max_attempts": 4, "base_delay_ms": 1,
+                                                                                    "diag_format": format}) as host:
         told = host.finish()
         assert (told["connect"], told["in_connect"]) == ("ECONNREFUSED", "0")
-        assert len(host.diag.splitlines()) == 4
+        assert len([line for line in host.diag.splitlines() if b"RETRY_METRICS" not in line and b"unused" not in line]) == 4
+        assert metrics is None or len((Path(host.home.name) / "emf").read_bytes().splitlines()) == 4
     assert recovered("counts")["in_connect"] == "0"
 
 
@@ -59,7 +67,8 @@ def stack(size, shim=True, env=None, **options):
 
 
 SINKS = {"off": {"diag": 0}, "stderr": {"diag_file": None}, "file": {}, "directory": {"diag_file": None, "diag_dir": "."},
-         "a bad value": {"env": {"RETRY_HTTP_STATUS": "x"}}, "a missing folder": {"diag_file": "/nonexistent/file"}}
+         "a bad value": {"env": {"RETRY_HTTP_STATUS": "x"}}, "a missing folder": {"diag_file": "/nonexistent/file"},
+         "metrics": {"metrics": METRICS}}
 
 
 @pytest.mark.parametrize("sink", SINKS)

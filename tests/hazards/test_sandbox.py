@@ -1,5 +1,9 @@
 """A process that is denied system calls or descriptors gets its error, neither a crash nor a storm."""
 
+import contextlib
+import re
+import socket
+
 import pytest
 from harness import SHIM, built
 from hosts import SLOW, Host, LatePort, run_host, shared
@@ -25,6 +29,31 @@ def sandboxed(*arguments, **options):
 def test_denied_call(call, sink):
     told, _ = sandboxed("denied", call, **({} if sink == "file" else {"diag_file": None}))
     assert told == {"started": "yes", "connect": "ECONNREFUSED", "connects": str(DENIED[call])}
+
+
+# What each of the sinks still gets of three counts.
+WITHOUT = {"sendto": {"emf": 3, "prom": 3, "statsd": 0}, "mmap": {"emf": 3, "prom": 0, "statsd": 3},
+           "renameat2": {"emf": 3, "prom": 3, "statsd": 3}, "openat": {"emf": 0, "prom": 0, "statsd": 3}}
+
+
+@pytest.mark.parametrize("call", WITHOUT)
+def test_metrics_do_without_a_denied_call(call, tmp_path):
+    with socket.socket(type=socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(0)
+        told, _ = sandboxed("denied", call, metrics=f"emf:{tmp_path}/emf,prom:{tmp_path}/r.prom,statsd://127.0.0.1:{statsd.getsockname()[1]}")
+        assert (told["connect"], told["connects"]) == ("ECONNREFUSED", "3")
+        got = {"emf": 0, "prom": 0, "statsd": 0}
+        with contextlib.suppress(BlockingIOError):
+            while statsd.recv(2000):
+                got["statsd"] += 1
+    if (tmp_path / "emf").exists():
+        got["emf"] = len((tmp_path / "emf").read_bytes().splitlines())
+    if (tmp_path / "r.prom").exists():
+        lines = (tmp_path / "r.prom").read_text().splitlines()
+        got["prom"] = sum(int(line.split()[-1]) for line in lines if re.match("retryshim_(retries|exhausted)_total{", line))
+    assert got == WITHOUT[call]
+    assert not (tmp_path / "r.prom.tmp").exists()
 
 
 @pytest.mark.parametrize("call", ["openat", "rt_sigaction", "ppoll", "clock_nanosleep"])

@@ -43,11 +43,11 @@ def test_no_data_race(sanitized):
     host = compiled("threads", "-fsanitize=thread", output="threads-tsan", compiler="clang")
     # Without randomised addresses: newer kernels put others where the sanitizer must be.
     env = {"LD_PRELOAD": None, "RETRY_HOSTS": "127.0.0.0/8", "RETRY_HTTP_STATUS": "x",
-           "TSAN_OPTIONS": "exitcode=66 symbolize=0"}
+           "TSAN_OPTIONS": "exitcode=66 symbolize=0", "RETRY_METRICS": "emf:emf,prom:r.prom,statsd://127.0.0.1:8125"}
     shim = f'exec setarch -R env LD_PRELOAD="{sanitized}" "$@"'
     for turn in range(20):
         # Two attempts: what all threads tell fits into the pipe, and a full one would rightly lose lines.
-        options = {"diag_file": None, "max_attempts": 2, "base_delay_ms": 1, "breaker": "off"} if turn % 2 else SLOW
+        options = {"diag_file": None, "max_attempts": 2, "base_delay_ms": 1, "breaker": "off", "budget": "off"} if turn % 2 else SLOW
         with LatePort() as port, Host(None, "-c", shim, "sh", host, "many", port.number, COUNT, program=need("sh"),
                                       env=env, **options) as running:
             if turn % 2:
