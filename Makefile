@@ -49,6 +49,9 @@ $(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c sh
 JANSSON ?= -Wl,-Bstatic -ljansson -Wl,-Bdynamic
 $(CLI_OBJECTS): | $(B)/cli-headers
 
+# Its assembler reads the page; the compiler, which lists the headers, does not see that.
+$(B)/obj/shim/cli/report_page.o: $(wildcard shim/cli/page/*)
+
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
 	@mkdir -p $(@D)
 	$(call say,CC)$(COMPILE) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<

@@ -11,6 +11,7 @@ const struct cli_command cli_commands[] = {
 	{"run", cli_run, "run a program with its transient network failures retried"},
 	{"status", cli_status, "show or reset what is known of the destinations that have failed"},
 	{"metrics", cli_metrics, "print what has been counted, for Prometheus"},
+	{"report", cli_report, "make an HTML page from JSON diagnostics"},
 	{"help", cli_help, "show this help, or that of one command"},
 	{"version", cli_version, "show the version"},
 };

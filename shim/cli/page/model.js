@@ -1,0 +1,120 @@
+/* From lines of JSON to operations. Pure: no document, no clock.
+ *
+ * Only ends are told: of an attempt (elapsed_ms after the operation began), of a planned backoff (delay_ms after that). What
+ * lies between is reckoned here, once, for the bars and for the figures. */
+
+/* How an operation can end, in the order in which it is shown everywhere. `event` is what tells it. */
+const OUTCOMES = [
+  { key: "recovered", event: "succeeded", label: "recovered", note: "saved by a retry" },
+  { key: "exhausted", event: "exhausted", label: "exhausted", note: "no attempt was left" },
+  { key: "given_up", event: "given_up", label: "given up", note: "not retried further" },
+  { key: "not_retryable", event: "not_retryable", label: "not retryable", note: "a retry is no help" },
+  { key: "unfinished", event: null, label: "unfinished", note: "end not in the files" },
+];
+const OUTCOME_OF_EVENT = new Map(OUTCOMES.filter((each) => each.event).map((each) => [each.event, each]));
+const UNFINISHED = OUTCOMES.find((each) => !each.event);
+
+/* Where two events of one attempt are told in the same millisecond. */
+const RANK = new Map([["attempt_failed", 0], ["fallback", 1]]);
+
+/* Wall clock and elapsed time that part by more: somebody has set the clock, or the machine slept. */
+const CLOCK_JUMP_MS = 2000;
+/* Two rounded numbers part by so much without meaning anything. */
+const ROUNDING_MS = 2;
+
+const countOf = (number) => (Number.isSafeInteger(number) && number >= 0 ? number : undefined);
+
+/* The events of the lines, each once; and how many lines were too much, or told no time that there is. */
+function readEvents(text) {
+  const lines = text.split("\n").filter((line) => line !== "");
+  const events = [];
+  for (const line of new Set(lines)) {
+    const event = JSON.parse(line);
+    event.time = Date.parse(event.ts);
+    event.elapsed = countOf(event.elapsed_ms);
+    event.delay = countOf(event.delay_ms) ?? 0;
+    event.attempt = countOf(event.attempt) ?? 0;
+    event.shared = event.shared > 0;
+    if (Number.isFinite(event.time)) events.push(event);
+  }
+  const different = new Set(lines).size;
+  return { events, repeated: lines.length - different, timeless: different - events.length };
+}
+
+/* What a process was told is not what its forked child was told: the operation is one process'. */
+function readOperations(events) {
+  const groups = new Map();
+  for (const event of events) {
+    if (!event.op) continue;
+    const key = `${event.op}.${event.pid ?? ""}`;
+    if (groups.has(key)) groups.get(key).push(event);
+    else groups.set(key, [event]);
+  }
+  return Array.from(groups, ([key, told]) => operationOf(key, told));
+}
+
+/* Gives each event its `offset`, ms since the operation began, and puts them in order. Returns when that was. Elapsed time
+ * is used where it is told: no one can set that clock. */
+function putInOrder(events) {
+  const clocked = events.every((event) => event.elapsed !== undefined);
+  const first = events.reduce((least, event) => Math.min(least, event.time), Infinity);
+  for (const event of events) event.offset = clocked ? event.elapsed : event.time - first;
+  const rank = (event) => RANK.get(event.event) ?? 2;
+  events.sort((a, b) => a.offset - b.offset || a.attempt - b.attempt || rank(a) - rank(b) || a.time - b.time);
+  return events[0].time - events[0].offset;
+}
+
+/* Attempts and waits, one after the other: {kind, from, to}. An attempt began when the planned backoff was over, or, if it
+ * ended earlier than that, at an instant that is not known: it is shown as its end alone. */
+function stretchesOf(events) {
+  const stretches = [];
+  let at = 0, planned = 0, attempt = 0;
+  if (events[0].attempt > 1) planned = events[0].offset; /* what came before is in no file */
+  for (const event of events) {
+    const isAttempt = event.attempt !== attempt; /* else: a backoff that was broken off, a fallback that is announced */
+    const from = isAttempt && !event.shared ? Math.min(planned, event.offset) : event.offset;
+    const kind = event.event === "succeeded" ? "succeeded" : event.shared ? "shared" : "failed";
+    if (from > at) stretches.push({ kind: stretches.length ? "wait" : "untold", from: at, to: from });
+    if (isAttempt) stretches.push({ kind, from, to: event.offset });
+    [at, attempt, planned] = [event.offset, event.attempt, event.offset + event.delay];
+  }
+  return stretches;
+}
+
+/* How long before its planned end the last backoff was over: another process had found the destination back. */
+function savedOf(events, end) {
+  const before = events[events.indexOf(end) - 1];
+  const early = before?.event === "attempt_failed" ? before.offset + before.delay - end.offset : 0;
+  return early >= ROUNDING_MS ? early : 0;
+}
+
+function operationOf(key, events) {
+  const start = putInOrder(events);
+  const end = events.findLast((event) => OUTCOME_OF_EVENT.has(event.event));
+  const last = events.at(-1);
+  const outcome = end ? OUTCOME_OF_EVENT.get(end.event) : UNFINISHED;
+  const failures = events.filter((event) => event.event !== "succeeded");
+  const attempts = events.reduce((most, event) => Math.max(most, event.attempt), 1);
+  const jump = events.reduce((most, event) => Math.max(most, Math.abs(event.time - event.offset - start)), 0);
+  const named = (member) => events.find((event) => event[member])?.[member] ?? "";
+  return {
+    key, events, start, outcome, attempts, failures,
+    op: events[0].op,
+    pid: events[0].pid,
+    trace: named("trace_id"),
+    program: named("program"),
+    target: named("target"),
+    operation: named("operation"),
+    fallback: named("fallback"),
+    reason: end?.reason ?? "",
+    error: failures.at(-1)?.error ?? "",
+    errors: new Set(failures.map((event) => event.error).filter(Boolean)),
+    duration: last.offset,
+    /* From the first failure to the end. */
+    waited: failures.length > 0 && end ? end.offset - failures[0].offset : 0,
+    saved: outcome.key === "recovered" ? savedOf(events, end) : 0,
+    planned: end ? 0 : last.delay,
+    jump: jump > CLOCK_JUMP_MS ? jump : 0,
+    stretches: stretchesOf(events),
+  };
+}
