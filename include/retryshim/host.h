@@ -28,18 +28,20 @@ struct evidence;
  * file of zeros is an empty one: who finds it so writes the header, which is the same whoever writes it. STATE_LAYOUT
  * changes with any change of what follows.
  */
-enum { STATE_LAYOUT = 2, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136, STATE_SERIES = 256, STATE_NEIGHBOURS = 8 };
+enum { STATE_LAYOUT = 2, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136, STATE_SERIES = 256 };
 #define STATE_MAGIC UINT64_C(0x32796873792d7274) /* of layout 2 */
 
 struct state_header {
 	_Atomic(uint64_t) magic; /* written last */
 	_Atomic(uint32_t) layout, destinations, destination_bytes, series, series_bytes, unused_word;
-	_Atomic(uint64_t) counted; /* changes with each change of a series' counters */
+	_Atomic(uint64_t) turned_away; /* times that somebody left the writing of the series to another, see exposition_file.c */
 	char unused[4096 - 40];
 };
 
 /* What a destination and a series begin with. It is found by its tag, in one of a few neighbouring places; where those
  * are taken, the one that was not used for longest makes room. */
+enum { DESTINATION_NEIGHBOURS = 8, SERIES_NEIGHBOURS = 32 };
+
 struct place {
 	_Atomic(uint64_t) tag;  /* a hash of its key, bit 0 set; 0 = free. Bit 0 clear: being made, see state_places.c */
 	_Atomic(uint64_t) used; /* when it was last, ms */
@@ -64,9 +66,9 @@ enum { LABEL_OPERATION_BYTES = 64, LABEL_TARGET_BYTES = 136 };
 
 struct series {
 	struct place place;
-	_Atomic(uint64_t) category; /* enum category */
 	_Atomic(uint64_t) attempts, delay_ms, recovered, exhausted;
 	_Atomic(uint64_t) given_up[REASONS]; /* by enum reason */
+	_Atomic(uint64_t) category;          /* enum category */
 	_Atomic(uint64_t) operation[LABEL_OPERATION_BYTES / 8], target[LABEL_TARGET_BYTES / 8]; /* as in struct labels */
 };
 
@@ -78,6 +80,9 @@ struct state {
 	struct destination destinations[STATE_DESTINATIONS];
 	struct series series[STATE_SERIES];
 };
+
+/* Which of a table's `count` places is the i-th where this tag may stand. */
+static inline unsigned place_index(uint64_t tag, unsigned i, unsigned count) { return (unsigned)(((tag >> 8) + i) % count); }
 
 /* A key's hash, piece by piece: begins with TAG_SEED, and is ended by tag_end(), which sets bit 0. */
 #define TAG_SEED UINT64_C(0xcbf29ce484222325)
@@ -231,8 +236,9 @@ int64_t evidence_spread_us(const struct config *config);
 
 /* ---- series ----------------------------------------------------------------------------------------
  *
- * What a metric is told by. Texts are visible ASCII and blanks: what CloudWatch takes as a dimension, any statsd as a tag
- * and Prometheus as a label; other bytes become '?', what is too long is cut.
+ * What a metric is told by. Texts are visible ASCII and blanks, without quotes and backslashes: what CloudWatch takes as a
+ * dimension, any statsd as a tag and Prometheus as a label, none of them as anything but itself; other bytes become '?',
+ * what is too long is cut.
  */
 struct labels {
 	char operation[LABEL_OPERATION_BYTES], target[LABEL_TARGET_BYTES];
@@ -244,19 +250,23 @@ void labels_set(struct labels *labels, const char *operation, const struct targe
 /* Of the place where the series of these labels stands. */
 uint64_t labels_tag(const struct labels *labels);
 
-/* One more of `metric`, in a series of this state. `value`: milliseconds with METRIC_DELAY; else not looked at. */
-void series_add(struct state *state, struct series *series, enum metric metric, enum reason reason, uint64_t value);
+/* True if the place is named by these labels. */
+bool series_is(const struct series *series, const struct labels *labels);
+
+/* One more of `metric`. `value`: milliseconds with METRIC_DELAY; else not looked at. */
+void series_add(struct series *series, enum metric metric, enum reason reason, uint64_t value);
 
 struct counts {
 	uint64_t attempts, delay_ms, recovered, exhausted;
 	uint64_t given_up[REASONS];
 };
 
-/* True if place `i` is to be shown: false if it is free, being made, holds what nobody would have put there, or is told
- * with an earlier one, since two processes may have made the same series at once. */
-bool series_stands(const struct state *state, int i);
+/* The labels of place `i`, and in how many places they stand: nearly always in one; two processes may have made the same
+ * series at once. 0 if it is not to be shown: it is free, being made, holds what nobody would have put there, or is told
+ * with an earlier one. */
+int series_read(const struct state *state, int i, struct labels *labels);
 
-/* What it has counted. Nonsense, but texts with an end, from a place that does not stand or is just being taken. */
-void series_read(const struct state *state, int i, struct labels *labels, struct counts *counts);
+/* What has been counted in the so many places of the series that `i` is the first one of. */
+void series_sum(const struct state *state, int i, int places, struct counts *counts);
 
 #endif

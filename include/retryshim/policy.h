@@ -268,8 +268,9 @@ const char *metric_unit(enum metric metric); /* CloudWatch's words: "Count", "Mi
 /* The metric that an operation's end counts for; METRICS = none. */
 enum metric metric_of(enum event event);
 
-/* RETRY_METRICS_NAMESPACE as CloudWatch takes it: other bytes than letters, digits and ".-_/#: " become '_'. */
-enum { NAMESPACE_BYTES = 256 };
+/* RETRY_METRICS_NAMESPACE as CloudWatch takes it: other bytes than letters, digits and ".-_/#: " become '_', as does a
+ * colon in front. Cut, so that a line holds the longest of everything. */
+enum { NAMESPACE_BYTES = 200 };
 void metric_namespace(const struct config *config, char out[NAMESPACE_BYTES]);
 
 /* One item of RETRY_METRICS. */

@@ -44,11 +44,11 @@ void report_start(void);
 
 /* One count, for RETRY_METRICS. */
 struct report_metric {
-	enum metric metric;        /* METRIC_ATTEMPT: METRIC_DELAY goes with it */
+	enum metric metric;        /* METRIC_ATTEMPT: METRIC_DELAY goes with it; METRICS: none, but the operation is over */
 	int64_t delay_ms;          /* METRIC_ATTEMPT */
 	enum reason reason;        /* METRIC_GIVEN_UP */
 	const struct labels *labels;
-	const struct state *state; /* what prom: shows: the count is in it */
+	struct state *state;       /* what prom: shows: the count is in it; NULL if it is not the host's */
 	/* What a single line tells beside the labels. */
 	uint64_t op;
 	const char *program;
@@ -61,8 +61,16 @@ struct report_metric {
  * that cannot be used is told once, as diagnostics. */
 void report_metric(const struct config *config, const struct report_metric *metric);
 
-/* All counters of a state in Prometheus' text format, a line at a time. */
-void report_exposition(const struct state *state, void (*put)(void *context, const char *text, size_t length), void *context);
+/* All counters of a state in Prometheus' text format, a line at a time. The scratch is the caller's, and too large for a
+ * thread's stack. */
+enum { REPORT_LABELS_BYTES = 256 };
+struct report_scratch {
+	uint8_t places[STATE_SERIES]; /* 0: not shown */
+	uint8_t length[STATE_SERIES];
+	char text[STATE_SERIES][REPORT_LABELS_BYTES];
+};
+void report_exposition(const struct state *state, struct report_scratch *scratch,
+                       void (*put)(void *context, const char *text, size_t length), void *context);
 
 /* Writes the event to the sinks that the configuration names; does nothing without RETRY_DIAG. */
 void report_event(const struct config *config, const struct report_event *event);

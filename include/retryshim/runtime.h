@@ -292,6 +292,9 @@ struct destination *state_destination(const struct config *config, const struct 
  * is *state, which it is in, and which is never NULL. */
 struct series *state_series(const struct config *config, const struct labels *labels, struct state **state, state_complaint *complain);
 
+/* False if it is the process' own, which nobody else sees. */
+bool state_is_shared(const struct state *state);
+
 /* The same in a given state. */
 struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms);
 struct series *state_series_place(struct state *state, const struct labels *labels, int64_t now_ms);

@@ -27,7 +27,7 @@ static const char help_text[] =
 	"\n"
 	"Examples:\n"
 	"  retryshim metrics | promtool check metrics\n"
-	"  retryshim metrics > /var/lib/node_exporter/retryshim.prom.new\n"
+	"  retryshim metrics > r.new && mv r.new /var/lib/node_exporter/r.prom\n"
 	"\n"
 	"Exit status:\n"
 	"  0  done; also if nothing has been counted yet\n"
@@ -67,6 +67,7 @@ int cli_metrics(int argc, char **argv)
 {
 	static char name[] = "retryshim metrics"; /* argp's messages start with it */
 	static struct state state;
+	static struct report_scratch scratch;
 	struct config config;
 	const char *path = NULL;
 	struct argp parser = {options, parse_option, NULL, help_text, NULL, NULL, NULL};
@@ -81,6 +82,6 @@ int cli_metrics(int argc, char **argv)
 		return CLI_USAGE;
 	if (status_file_read(path, &state) == STATUS_FILE_UNUSABLE)
 		return CLI_FAILED;
-	report_exposition(&state, put, NULL);
+	report_exposition(&state, &scratch, put, NULL);
 	return CLI_OK;
 }

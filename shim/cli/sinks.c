@@ -13,17 +13,20 @@
 
 #include "retryshim/cli.h"
 #include "retryshim/policy.h"
+#include "retryshim/runtime.h"
 
 enum { LOOK_UP_MS = 2000 };
 
-/* `list` as it is, but for the items that `become` returns something for; to be freed. NULL, errno set, if that fails. */
+/* What `become` makes of each item; to be freed. NULL, errno set, if that fails. */
 static char *each_sink(const char *list, char *(*become)(const char *item, const struct sink *sink))
 {
 	char item[SINK_BYTES];
 	struct sink sink;
 	char *result = cli_format("%s", "");
 	while (list != NULL) {
-		char *instead = sink_next(&list, item, &sink) ? become(item, &sink) : cli_format("%s", item);
+		if (!sink_next(&list, item, &sink))
+			continue;
+		char *instead = become(item, &sink);
 		char *longer = instead != NULL ? cli_format("%s%s%s", result, result[0] != '\0' ? "," : "", instead) : NULL;
 		free(instead);
 		free(result);
@@ -60,6 +63,16 @@ static _Noreturn void look_up(const char *name, int answer)
 	_exit(write(answer, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : 1);
 }
 
+/* What is left of the time that the whole list has. */
+static int left_ms(void)
+{
+	static int64_t end_ns;
+	int64_t now_ns = clock_now_ns();
+	if (end_ns == 0)
+		end_ns = now_ns + LOOK_UP_MS * NS_PER_MS;
+	return end_ns > now_ns ? (int)((end_ns - now_ns) / NS_PER_MS) : 0;
+}
+
 /* A process of its own does it: getaddrinfo(3) has no time-out. False if there is no answer in time. */
 static bool address_of(const char *name, char address[INET6_ADDRSTRLEN])
 {
@@ -71,7 +84,7 @@ static bool address_of(const char *name, char address[INET6_ADDRSTRLEN])
 		look_up(name, ends[1]);
 	close(ends[1]);
 	struct pollfd answer = {.fd = ends[0], .events = POLLIN};
-	ssize_t got = child > 0 && poll(&answer, 1, LOOK_UP_MS) == 1 ? read(ends[0], address, INET6_ADDRSTRLEN - 1) : 0;
+	ssize_t got = child > 0 && poll(&answer, 1, left_ms()) == 1 ? read(ends[0], address, INET6_ADDRSTRLEN - 1) : 0;
 	close(ends[0]);
 	if (child > 0) {
 		kill(child, SIGKILL);

@@ -3,41 +3,37 @@
 
 #include "retryshim/report.h"
 
-static void send_metric(const struct op *op, const struct report_metric *metric)
-{
-	struct hold hold;
-	if (op->config->metrics[0] == '\0')
-		return;
-	hold_begin(&hold);
-	report_metric(op->config, metric);
-	hold_end(&hold);
-}
-
 /* The category is that of the failure that the operation met last, whatever came of it. */
-static void count(const struct op *op, enum metric metric, enum reason reason, int64_t delay_ms)
+static __attribute__((noinline)) void count(const struct op *op, enum metric metric, enum reason reason, int64_t delay_ms)
 {
 	struct state *state;
 	struct labels labels;
+	struct hold hold;
 	struct class class = classify(op->config, &op->failure);
 	labels_set(&labels, engine_operation(op), &op->target, class.category);
 	struct series *series = state_series(op->config, &labels, &state, engine_tell_no_state);
 	if (series != NULL) {
-		series_add(state, series, metric, reason, 1);
+		series_add(series, metric, reason, 0);
 		if (metric == METRIC_ATTEMPT)
-			series_add(state, series, METRIC_DELAY, REASON_NONE, (uint64_t)delay_ms);
+			series_add(series, METRIC_DELAY, REASON_NONE, (uint64_t)delay_ms);
 	}
-	send_metric(op, &(struct report_metric){
+	if (op->config->metrics[0] == '\0')
+		return;
+	struct report_metric told = {
 		.metric = metric,
 		.delay_ms = delay_ms,
 		.reason = reason,
 		.labels = &labels,
-		.state = state,
+		.state = state_is_shared(state) ? state : NULL,
 		.op = op->id,
 		.program = settings_program(),
 		.trace_id = settings_trace_id(),
 		.attempt = op->progress.attempt,
 		.error = class.symbol,
-	});
+	};
+	hold_begin(&hold);
+	report_metric(op->config, &told);
+	hold_end(&hold);
 }
 
 void engine_count_retry(const struct op *op)
@@ -49,6 +45,7 @@ void engine_count_retry(const struct op *op)
 void engine_count_end(const struct op *op, enum event event, enum reason reason)
 {
 	enum metric metric = metric_of(event);
-	if (metric != METRICS)
+	/* A permanent error after retries counts for nothing itself; but these have not been shown yet. */
+	if (metric != METRICS || (event == EVENT_NOT_RETRYABLE && op->progress.attempt > 1))
 		count(op, metric, reason, 0);
 }

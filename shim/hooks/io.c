@@ -21,13 +21,22 @@ static __attribute__((noinline)) bool shim_io(int fd)
 	return error != 0;
 }
 
+/* The real call has failed: perhaps by what the last attempt has left in the kernel. */
+static __attribute__((noinline, cold)) ssize_t shim_io_failed(int fd)
+{
+	if (!thread_held)
+		pending_io_failed(fd, errno);
+	return -1;
+}
+
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
 
 /* Both ways end in the real call; the second one, which asks, stands apart so that the first needs no stack. */
 #define IO(name, parameters, arguments, real_call)                       \
 	static __attribute__((noinline)) ssize_t asking_##name parameters      \
 	{                                                                      \
-		return shim_io(fd) ? -1 : (real_call);                               \
+		ssize_t result = shim_io(fd) ? -1 : (real_call);                     \
+		return result >= 0 ? result : shim_io_failed(fd);                    \
 	}                                                                      \
 	__attribute__((visibility("default"))) ssize_t name parameters         \
 	{                                                                      \

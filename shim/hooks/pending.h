@@ -281,6 +281,9 @@ int pending_error(struct pending *entry, int fd, int error);
 /* The program sends or receives. Returns what it fails with, 0 = let it. */
 int pending_io(int fd);
 
+/* It has failed by itself: if that was the last attempt's error, the program has learned of it now. Keeps errno. */
+void pending_io_failed(int fd, int error);
+
 /* ---- pending_drive.c: what time does to entries ----------------------------------------------------- */
 
 /* Connects again what is due; returns the next instant, INT64_MAX = none. Signals must be held. */

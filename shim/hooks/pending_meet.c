@@ -298,3 +298,19 @@ int pending_io(int fd)
 	errno = errno_before;
 	return error;
 }
+
+void pending_io_failed(int fd, int error)
+{
+	struct hold hold;
+	struct pending *entry = pending_of(fd);
+	if (entry == NULL || pending_state(entry) != PENDING_LEFT || error == EAGAIN || error == EINTR)
+		return;
+	hold_begin(&hold);
+	enum pending_state state = claim_for(entry, fd, pending_claim);
+	if (state == PENDING_LEFT)
+		taken_pinned(entry, fd, state, error, 0);
+	else if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	hold_end(&hold);
+	errno = error;
+}

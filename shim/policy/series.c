@@ -3,34 +3,18 @@
 
 #include "retryshim/host.h"
 
-uint64_t tag_mix(uint64_t hash, const void *bytes, size_t length)
-{
-	const unsigned char *byte = bytes;
-	for (size_t i = 0; i < length; i++) /* FNV-1a */
-		hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
-uint64_t tag_end(uint64_t hash)
-{
-	hash ^= hash >> 32;
-	hash *= UINT64_C(0x9e3779b97f4a7c15);
-	hash |= 1;
-	return hash != 1 ? hash : 3;
-}
-
 /* ---- labels ----------------------------------------------------------------------------------------- */
 
-static bool is_visible(char c) { return c >= ' ' && c <= '~'; }
+static bool is_plain(char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; }
 
 /* Fills the whole array: what is hashed and stored is all of it. */
 static void set_text(char *to, size_t size, const char *text)
 {
 	memset(to, 0, size);
 	for (size_t i = 0; i < size - 1 && text[i] != '\0'; i++)
-		to[i] = is_visible(text[i]) ? text[i] : '?';
-	if (to[0] == '\0')
-		to[0] = '?'; /* an empty dimension is none */
+		to[i] = is_plain(text[i]) ? text[i] : '?';
+	if (to[strspn(to, " ")] == '\0')
+		to[0] = '?'; /* a dimension of nothing, or blanks, is none */
 }
 
 void labels_set(struct labels *labels, const char *operation, const struct target *target, enum category category)
@@ -72,17 +56,17 @@ static void read_text(char *to, const _Atomic(uint64_t) *words, size_t size)
 	}
 }
 
-/* As labels_set() makes one: no byte but visible ones, up to an end. */
+/* As labels_set() makes one: no byte but plain ones, up to an end. */
 static bool is_label(const char *text, size_t size)
 {
 	size_t length = strnlen(text, size);
 	for (size_t i = 0; i < size; i++)
-		if (i < length ? !is_visible(text[i]) : text[i] != '\0')
+		if (i < length ? !is_plain(text[i]) : text[i] != '\0')
 			return false;
 	return length > 0 && length < size;
 }
 
-/* Whatever the place holds: texts with an end. */
+/* Whatever the place holds. */
 static void read_labels(const struct series *series, struct labels *labels)
 {
 	read_text(labels->operation, series->operation, sizeof labels->operation);
@@ -90,29 +74,41 @@ static void read_labels(const struct series *series, struct labels *labels)
 	labels->category = (enum category)(load(&series->category) % CATEGORIES);
 }
 
-static const struct series *neighbour(const struct state *state, uint64_t tag, unsigned n)
+static const struct series *neighbour(const struct state *state, uint64_t tag, unsigned i)
 {
-	return &state->series[((tag >> 8) + n) % STATE_SERIES];
+	return &state->series[place_index(tag, i, STATE_SERIES)];
 }
 
-bool series_stands(const struct state *state, int i)
+bool series_is(const struct series *series, const struct labels *labels)
+{
+	struct labels found;
+	read_labels(series, &found);
+	return memcmp(found.operation, labels->operation, sizeof found.operation) == 0 &&
+	       memcmp(found.target, labels->target, sizeof found.target) == 0 && found.category == labels->category;
+}
+
+int series_read(const struct state *state, int i, struct labels *labels)
 {
 	const struct series *series = &state->series[i];
-	struct labels labels;
 	uint64_t tag = atomic_load_explicit(&series->place.tag, memory_order_acquire);
+	int places = 0;
 	if ((tag & 1) == 0)
-		return false;
-	read_labels(series, &labels);
-	if (!is_label(labels.operation, sizeof labels.operation) || !is_label(labels.target, sizeof labels.target) ||
-	    labels_tag(&labels) != tag)
-		return false;
-	for (unsigned n = 0; n < STATE_NEIGHBOURS; n++)
-		if (load(&neighbour(state, tag, n)->place.tag) == tag)
-			return neighbour(state, tag, n) == series;
-	return false;
+		return 0;
+	read_labels(series, labels);
+	if (!is_label(labels->operation, sizeof labels->operation) || !is_label(labels->target, sizeof labels->target) ||
+	    labels_tag(labels) != tag)
+		return 0;
+	for (unsigned n = 0; n < SERIES_NEIGHBOURS; n++) {
+		if (load(&neighbour(state, tag, n)->place.tag) != tag)
+			continue;
+		if (places == 0 && neighbour(state, tag, n) != series)
+			return 0;
+		places++;
+	}
+	return places;
 }
 
-static void sum(struct counts *counts, const struct series *series)
+static void add_up(struct counts *counts, const struct series *series)
 {
 	counts->attempts += load(&series->attempts);
 	counts->delay_ms += load(&series->delay_ms);
@@ -122,20 +118,21 @@ static void sum(struct counts *counts, const struct series *series)
 		counts->given_up[reason] += load(&series->given_up[reason]);
 }
 
-void series_read(const struct state *state, int i, struct labels *labels, struct counts *counts)
+void series_sum(const struct state *state, int i, int places, struct counts *counts)
 {
 	uint64_t tag = load(&state->series[i].place.tag);
-	read_labels(&state->series[i], labels);
-	labels->operation[sizeof labels->operation - 1] = labels->target[sizeof labels->target - 1] = '\0';
 	memset(counts, 0, sizeof *counts);
-	for (unsigned n = 0; n < STATE_NEIGHBOURS; n++)
-		if (load(&neighbour(state, tag, n)->place.tag) == tag)
-			sum(counts, neighbour(state, tag, n));
+	add_up(counts, &state->series[i]);
+	for (unsigned n = 0; n < SERIES_NEIGHBOURS && places > 1; n++) {
+		const struct series *other = neighbour(state, tag, n);
+		if (other != &state->series[i] && load(&other->place.tag) == tag)
+			add_up(counts, other);
+	}
 }
 
 static void add(_Atomic(uint64_t) *counter, uint64_t value) { atomic_fetch_add_explicit(counter, value, memory_order_relaxed); }
 
-void series_add(struct state *state, struct series *series, enum metric metric, enum reason reason, uint64_t value)
+void series_add(struct series *series, enum metric metric, enum reason reason, uint64_t value)
 {
 	switch (metric) {
 	case METRIC_ATTEMPT: add(&series->attempts, 1); break;
@@ -145,5 +142,4 @@ void series_add(struct state *state, struct series *series, enum metric metric, 
 	case METRIC_GIVEN_UP: add(&series->given_up[reason], 1); break;
 	case METRICS: break;
 	}
-	atomic_fetch_add_explicit(&state->header.counted, 1, memory_order_release);
 }

@@ -31,9 +31,7 @@ static void put_directive(struct line *line, const struct config *config, const 
 
 static void put_properties(struct line *line, const struct report_metric *metric)
 {
-	struct line id = {0};
-	line_hex(&id, metric->op);
-	line_json_string(line, "op", id.text);
+	line_json_hex(line, "op", metric->op);
 	if (metric->trace_id[0] != '\0')
 		line_json_string(line, "trace_id", metric->trace_id);
 	line_json_string(line, "program", metric->program);

@@ -45,21 +45,13 @@ static void json_time(struct line *line, int64_t wall_us)
 	line_json_string(line, "ts", stamp.text);
 }
 
-static void json_op(struct line *line, uint64_t op)
-{
-	struct line id = {0};
-	line_hex(&id, op);
-	id.text[id.length] = '\0';
-	line_json_string(line, "op", id.text);
-}
-
 static void put_json(struct line *line, const struct report_event *event, const char *target, int64_t wall_us)
 {
 	line_json_open(line);
 	json_time(line, wall_us);
 	line_json_number(line, "pid", (uint64_t)getpid());
 	line_json_string(line, "program", event->program);
-	json_op(line, event->op);
+	line_json_hex(line, "op", event->op);
 	if (event->trace_id[0] != '\0')
 		line_json_string(line, "trace_id", event->trace_id);
 	line_json_string(line, "operation", event->operation);

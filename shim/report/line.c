@@ -3,11 +3,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-static size_t room(const struct line *line) { return (line->wide ? 2 : 1) * (size_t)REPORT_LINE_MAX - LINE_RESERVE; }
-
 static void put(struct line *line, char c)
 {
-	if (line->length < room(line))
+	if (line->length < sizeof line->text - LINE_RESERVE)
 		line->text[line->length++] = c;
 }
 
@@ -28,7 +26,7 @@ static bool are_plain(uint64_t bytes)
 
 void line_text(struct line *line, const char *text)
 {
-	size_t left = room(line) - line->length, length = strnlen(text, left), i = 0;
+	size_t left = sizeof line->text - LINE_RESERVE - line->length, length = strnlen(text, left), i = 0;
 	char *to = line->text + line->length;
 	for (uint64_t bytes; i + sizeof bytes <= length; i += sizeof bytes) {
 		memcpy(&bytes, text + i, sizeof bytes);
@@ -38,6 +36,14 @@ void line_text(struct line *line, const char *text)
 	}
 	for (; i < length; i++)
 		to[i] = is_control((unsigned char)text[i]) ? '?' : text[i];
+	line->length += length;
+}
+
+void line_bytes(struct line *line, const char *text, size_t length)
+{
+	size_t left = sizeof line->text - LINE_RESERVE - line->length;
+	length = length < left ? length : left;
+	memcpy(line->text + line->length, text, length);
 	line->length += length;
 }
 
@@ -174,7 +180,7 @@ static void put_key(struct line *line, const char *key)
 /* A member that met the end is taken back whole: half a member is no JSON. */
 static void keep_if_whole(struct line *line, size_t before)
 {
-	if (line->length == room(line))
+	if (line->length == sizeof line->text - LINE_RESERVE)
 		line->length = before;
 }
 
@@ -186,6 +192,16 @@ void line_json_string(struct line *line, const char *key, const char *value)
 	put_key(line, key);
 	put(line, '"');
 	put_escaped(line, value);
+	put(line, '"');
+	keep_if_whole(line, before);
+}
+
+void line_json_hex(struct line *line, const char *key, uint64_t value)
+{
+	size_t before = line->length;
+	put_key(line, key);
+	put(line, '"');
+	line_hex(line, value);
 	put(line, '"');
 	keep_if_whole(line, before);
 }

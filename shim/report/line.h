@@ -3,7 +3,6 @@
 #ifndef RETRYSHIM_REPORT_LINE_H
 #define RETRYSHIM_REPORT_LINE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,14 +10,14 @@
 
 struct line {
 	size_t length;
-	bool wide; /* set by its maker: not an event's, and may be twice as long */
-	char text[2 * REPORT_LINE_MAX]; /* not terminated */
+	char text[REPORT_LINE_MAX]; /* not terminated */
 };
 
 /* Each appends as much as leaves room for an ending of LINE_RESERVE bytes. */
 enum { LINE_RESERVE = 8 };
 
 void line_text(struct line *line, const char *text);     /* control bytes become '?' */
+void line_bytes(struct line *line, const char *text, size_t length); /* as they are */
 void line_unsigned(struct line *line, uint64_t number);
 void line_padded(struct line *line, uint64_t number, int digits);
 void line_hex(struct line *line, uint64_t number);       /* 16 digits */
@@ -30,6 +29,7 @@ void line_compact_time(struct line *line, int64_t wall_us); /* the same without 
  * that are no UTF-8 become U+FFFD. A member that does not fit whole is left out. */
 void line_json_open(struct line *line);
 void line_json_string(struct line *line, const char *key, const char *value);
+void line_json_hex(struct line *line, const char *key, uint64_t value); /* a string of 16 digits */
 void line_json_number(struct line *line, const char *key, uint64_t value);
 void line_json_close(struct line *line);
 

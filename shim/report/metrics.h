@@ -13,15 +13,15 @@
 #include "report/line.h"
 #include "retryshim/report.h"
 
-/* Fills an empty, wide line. */
+/* Each fills an empty line. */
 void emf_line(struct line *line, const struct config *config, const struct report_metric *metric, int64_t wall_ms);
 void statsd_lines(struct line *line, const struct config *config, const struct report_metric *metric);
 
-/* Each says in *error or *why what forbids it: true if there is nothing. */
-int datagram_send(const struct target *to, const char *bytes, size_t length); /* 0 or an errno */
+/* 0 or an errno, as far as that can be told at once: ECONNREFUSED if nobody listens on this host. */
+int datagram_send(const struct target *to, const char *bytes, size_t length);
 
-/* Writes the file anew, at once and whole (rename(2)). 0 or an errno; *why in words where that would not tell. Two that
- * write at the same time leave what is newer. */
-int exposition_save(const char *path, const struct state *state, const char **why);
+/* Writes the file anew, whole. 0 or an errno; *why in words where that would not tell. Two that write at the same time
+ * leave what is newer. `soon`: it is enough if the file is written by the next count. */
+int exposition_save(const char *path, struct state *state, bool soon, const char **why);
 
 #endif

@@ -100,9 +100,9 @@ static void name_failed_sink(_Atomic(int) *named, const char *variable, const ch
 	write_stderr(line.text, line.length);
 }
 
-static bool append_piece(char *path, size_t *used, const char *piece, size_t length)
+static bool append_piece(char *path, size_t size, size_t *used, const char *piece, size_t length)
 {
-	if (length >= PATH_BYTES - *used)
+	if (length >= size - *used)
 		return false;
 	memcpy(path + *used, piece, length);
 	*used += length;
@@ -111,19 +111,19 @@ static bool append_piece(char *path, size_t *used, const char *piece, size_t len
 }
 
 /* A file's name with %p replaced by the process id; false if it is too long. */
-static bool expand_path(const char *pattern, char path[PATH_BYTES])
+static bool expand_path(const char *pattern, char *path, size_t size)
 {
 	size_t used = 0;
 	for (const char *from = pattern;; from += 2) {
 		struct line pid = {0};
 		const char *mark = strstr(from, "%p");
 		size_t plain = mark != NULL ? (size_t)(mark - from) : strlen(from);
-		if (!append_piece(path, &used, from, plain))
+		if (!append_piece(path, size, &used, from, plain))
 			return false;
 		if (mark == NULL)
 			return true;
 		line_unsigned(&pid, (uint64_t)getpid());
-		if (!append_piece(path, &used, pid.text, pid.length))
+		if (!append_piece(path, size, &used, pid.text, pid.length))
 			return false;
 		from = mark;
 	}
@@ -135,21 +135,26 @@ static int open_sink(const char *path, int flags)
 	return open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0644);
 }
 
-int sink_append(const char *pattern, const char *text, size_t length)
+static int append_to(const char *path, const char *text, size_t length)
 {
-	char path[PATH_BYTES];
-	errno = ENAMETOOLONG;
-	int file = expand_path(pattern, path) ? open_sink(path, O_APPEND) : -1;
+	int file = open_sink(path, O_APPEND);
 	int error = file >= 0 && sink_write_quietly(file, text, length) ? 0 : errno;
 	if (file >= 0)
 		close(file);
 	return error;
 }
 
+int sink_append(const char *pattern, const char *text, size_t length)
+{
+	char path[2 * SINK_BYTES];
+	return expand_path(pattern, path, sizeof path) ? append_to(path, text, length) : ENAMETOOLONG;
+}
+
 static void write_file(const struct config *config, const struct line *line)
 {
 	static _Atomic(int) named;
-	int error = sink_append(config->diag_file, line->text, line->length);
+	char path[PATH_BYTES];
+	int error = expand_path(config->diag_file, path, sizeof path) ? append_to(path, line->text, line->length) : ENAMETOOLONG;
 	if (error != 0)
 		name_failed_sink(&named, "RETRY_DIAG_FILE", config->diag_file, error);
 }
@@ -180,8 +185,8 @@ static void write_directory(const struct config *config, const struct line *line
 		size_t used = 0;
 		struct line name = {0};
 		line_file_name(&name, operation, wall_us + turn);
-		if (!append_piece(path, &used, config->diag_dir, strlen(config->diag_dir)) ||
-		    !append_piece(path, &used, "/", 1) || !append_piece(path, &used, name.text, name.length))
+		if (!append_piece(path, sizeof path, &used, config->diag_dir, strlen(config->diag_dir)) ||
+		    !append_piece(path, sizeof path, &used, "/", 1) || !append_piece(path, sizeof path, &used, name.text, name.length))
 			break;
 		file = open_sink(path, O_EXCL);
 		if (file < 0 && errno != EEXIST)

@@ -9,7 +9,7 @@
  * that RETRY_DIAG_DIR gets. A sink that fails is named once, on standard error. */
 void sink_write(const struct config *config, const struct line *line, const char *operation, int64_t wall_us);
 
-/* Appends to a file of this name, in which %p is the process id; 0 or an errno. */
+/* Appends to a file of this name, which an item of RETRY_METRICS holds, and in which %p is the process id; 0 or an errno. */
 int sink_append(const char *pattern, const char *text, size_t length);
 
 /* write(2) without a signal, and without waiting: what a pipe has no room for is lost. False, errno set, if it failed. */

@@ -1,6 +1,7 @@
 /* The file that all processes of a user share; state_places.c has what is in it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -136,18 +137,44 @@ static struct state *map_file(int file, struct stat *status, const char **why)
 	return NULL;
 }
 
+/* The mapping of this file among the first `count`; *made: none of these is still being entered. */
+static struct state *kept(const struct stat *status, int count, bool *made)
+{
+	*made = true;
+	for (int i = 0; i < count && i < MAPPINGS_MOST; i++) {
+		struct state *state = atomic_load_explicit(&mappings[i].state, memory_order_acquire);
+		if (state == NULL)
+			*made = false;
+		else if (mappings[i].inode == status->st_ino && mappings[i].device == status->st_dev)
+			return state;
+	}
+	return NULL;
+}
+
+/* Threads that meet their first failure at the same time all map the file: the first one's mapping is kept. */
 static struct state *keep(struct state *state, const struct stat *status)
 {
-	int number = atomic_fetch_add_explicit(&mapping_count, 1, memory_order_relaxed);
-	if (number >= MAPPINGS_MOST) {
-		munmap(state, sizeof *state);
-		atomic_store_explicit(&given_up, true, memory_order_relaxed);
-		return &private_state;
+	for (int turn = 0;; turn++) {
+		bool made;
+		int count = atomic_load_explicit(&mapping_count, memory_order_acquire);
+		struct state *other = kept(status, count, &made);
+		if (other != NULL || count >= MAPPINGS_MOST) {
+			munmap(state, sizeof *state);
+			if (other == NULL)
+				atomic_store_explicit(&given_up, true, memory_order_relaxed);
+			return other != NULL ? other : &private_state;
+		}
+		if (!made && turn < 1000) { /* which takes its thread a few instructions, if it is not the one that we interrupted */
+			sched_yield();
+			continue;
+		}
+		if (!atomic_compare_exchange_strong(&mapping_count, &count, count + 1))
+			continue;
+		mappings[count].device = status->st_dev;
+		mappings[count].inode = status->st_ino;
+		atomic_store_explicit(&mappings[count].state, state, memory_order_release);
+		return state;
 	}
-	mappings[number].device = status->st_dev;
-	mappings[number].inode = status->st_ino;
-	atomic_store_explicit(&mappings[number].state, state, memory_order_release);
-	return state;
 }
 
 static struct state *open_state(const char *path, const char **why)
@@ -185,15 +212,13 @@ static bool clock_is_odd(void)
  * SIGBUS, so each use asks first. */
 static struct state *mapped(const char *path, bool *missing)
 {
+	bool made;
 	struct stat now;
 	*missing = stat(path, &now) != 0;
-	int count = atomic_load_explicit(&mapping_count, memory_order_acquire);
-	for (int i = 0; !*missing && i < count && i < MAPPINGS_MOST; i++) {
-		struct state *state = atomic_load_explicit(&mappings[i].state, memory_order_acquire);
-		if (state != NULL && mappings[i].inode == now.st_ino && mappings[i].device == now.st_dev)
-			return now.st_size == (off_t)sizeof(struct state) ? state : NULL;
-	}
-	return NULL;
+	if (*missing)
+		return NULL;
+	struct state *state = kept(&now, atomic_load_explicit(&mapping_count, memory_order_acquire), &made);
+	return state != NULL && now.st_size == (off_t)sizeof(struct state) ? state : NULL;
 }
 
 static void do_without(const struct config *config, const char *path, const char *why, int error, state_complaint *complain)
@@ -238,6 +263,8 @@ struct destination *state_destination(const struct config *config, const struct 
 	errno = error;
 	return it;
 }
+
+bool state_is_shared(const struct state *state) { return state != &private_state; }
 
 struct series *state_series(const struct config *config, const struct labels *labels, struct state **state, state_complaint *complain)
 {

@@ -56,32 +56,46 @@ static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 		strcat(strcat(strcat(name, " ("), text), ")");
 }
 
+enum { TURNS = 8 }; /* in which others may take a place from under us */
+
 /* ---- any table -------------------------------------------------------------------------------------- */
 
-/* A table of entries that begin with a struct place. prepare(): fills a new entry in, from what the caller of find()
- * handed on; two may do so at once, and write the same. */
+/* A table of entries that begin with a struct place. Of `numbers` bytes behind that, each word is 0 in a new entry;
+ * name() writes its name, from what the caller of find() handed on. */
 struct table {
 	char *first;
-	size_t size, count;
-	void (*prepare)(struct place *place, const void *what);
+	size_t size, numbers;
+	unsigned count, neighbours;
+	void (*name)(struct place *place, const void *what);
 };
 
-static struct place *neighbour(const struct table *table, uint64_t tag, int i)
+static struct place *neighbour(const struct table *table, uint64_t tag, unsigned i)
 {
-	return (struct place *)(table->first + ((tag >> 8) + (unsigned)i) % table->count * table->size);
+	return (struct place *)(table->first + place_index(tag, i, table->count) * table->size);
 }
 
-/* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. */
+/* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. Two may be
+ * at it, and the slower one must not clear what has been counted since. */
 static void prepare(const struct table *table, struct place *place, uint64_t tag, const void *what)
 {
 	uint64_t unready = tag & ~UINT64_C(1);
-	table->prepare(place, what);
+	void *behind = place + 1;
+	_Atomic(uint64_t) *words = behind;
+	for (size_t i = 0; i < table->numbers / sizeof *words; i++) {
+		uint64_t left = atomic_load_explicit(&words[i], memory_order_relaxed);
+		if (left == 0)
+			continue;
+		if (atomic_load_explicit(&place->tag, memory_order_acquire) != unready)
+			return;
+		atomic_compare_exchange_strong_explicit(&words[i], &left, 0, memory_order_relaxed, memory_order_relaxed);
+	}
+	table->name(place, what);
 	atomic_compare_exchange_strong(&place->tag, &unready, tag);
 }
 
 static struct place *find(const struct table *table, uint64_t tag, const void *what)
 {
-	for (int i = 0; i < STATE_NEIGHBOURS; i++) {
+	for (unsigned i = 0; i < table->neighbours; i++) {
 		struct place *place = neighbour(table, tag, i);
 		uint64_t found = atomic_load_explicit(&place->tag, memory_order_acquire);
 		if ((found | 1) != tag)
@@ -98,7 +112,7 @@ static struct place *oldest(const struct table *table, uint64_t tag, int64_t now
 {
 	struct place *oldest = NULL;
 	uint64_t oldest_used = UINT64_MAX;
-	for (int i = 0; i < STATE_NEIGHBOURS; i++) {
+	for (unsigned i = 0; i < table->neighbours; i++) {
 		struct place *place = neighbour(table, tag, i);
 		uint64_t there = atomic_load_explicit(&place->tag, memory_order_acquire);
 		uint64_t used = atomic_load_explicit(&place->used, memory_order_relaxed) + 1;
@@ -116,7 +130,7 @@ static struct place *oldest(const struct table *table, uint64_t tag, int64_t now
 static struct place *place_in(const struct table *table, uint64_t tag, const void *what, bool make, int64_t now_ms)
 {
 	struct place *place = find(table, tag, what);
-	for (int turn = 0; place == NULL && make && turn < STATE_NEIGHBOURS; turn++) {
+	for (int turn = 0; place == NULL && make && turn < TURNS; turn++) {
 		uint64_t found = 0;
 		struct place *taken = oldest(table, tag, now_ms, &found);
 		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1)))
@@ -126,15 +140,6 @@ static struct place *place_in(const struct table *table, uint64_t tag, const voi
 	if (place != NULL)
 		atomic_store_explicit(&place->used, (uint64_t)now_ms, memory_order_relaxed);
 	return place;
-}
-
-/* The words of an entry behind its place. */
-static void clear(struct place *place, size_t size)
-{
-	void *behind = place + 1;
-	_Atomic(uint64_t) *words = behind;
-	for (size_t i = 0; i < (size - sizeof *place) / sizeof *words; i++)
-		atomic_store_explicit(&words[i], 0, memory_order_relaxed);
 }
 
 static void store_text(_Atomic(uint64_t) *words, const char *text, size_t size)
@@ -148,26 +153,30 @@ static void store_text(_Atomic(uint64_t) *words, const char *text, size_t size)
 
 /* ---- the two ---------------------------------------------------------------------------------------- */
 
-static void prepare_destination(struct place *place, const void *target)
+static void name_destination(struct place *place, const void *target)
 {
-	struct destination *it = (struct destination *)place;
 	char name[STATE_NAME_BYTES] = {0};
 	write_name(target, name);
-	clear(place, offsetof(struct destination, successes));
-	store_text(it->name, name, sizeof name);
+	store_text(((struct destination *)place)->name, name, sizeof name);
 }
 
 struct destination *state_place(struct state *state, uint64_t tag, const struct target *target, bool make, int64_t now_ms)
 {
-	const struct table table = {(char *)state->destinations, sizeof *state->destinations, STATE_DESTINATIONS, prepare_destination};
+	const struct table table = {
+		.first = (char *)state->destinations,
+		.size = sizeof *state->destinations,
+		.numbers = offsetof(struct destination, successes) - sizeof(struct place),
+		.count = STATE_DESTINATIONS,
+		.neighbours = DESTINATION_NEIGHBOURS,
+		.name = name_destination,
+	};
 	return (struct destination *)place_in(&table, tag, target, make, now_ms);
 }
 
-static void prepare_series(struct place *place, const void *what)
+static void name_series(struct place *place, const void *what)
 {
 	struct series *series = (struct series *)place;
 	const struct labels *labels = what;
-	clear(place, offsetof(struct series, operation));
 	atomic_store_explicit(&series->category, labels->category, memory_order_relaxed);
 	store_text(series->operation, labels->operation, sizeof labels->operation);
 	store_text(series->target, labels->target, sizeof labels->target);
@@ -175,6 +184,17 @@ static void prepare_series(struct place *place, const void *what)
 
 struct series *state_series_place(struct state *state, const struct labels *labels, int64_t now_ms)
 {
-	const struct table table = {(char *)state->series, sizeof *state->series, STATE_SERIES, prepare_series};
-	return (struct series *)place_in(&table, labels_tag(labels), labels, true, now_ms);
+	const struct table table = {
+		.first = (char *)state->series,
+		.size = sizeof *state->series,
+		.numbers = offsetof(struct series, category) - sizeof(struct place),
+		.count = STATE_SERIES,
+		.neighbours = SERIES_NEIGHBOURS,
+		.name = name_series,
+	};
+	struct series *series = (struct series *)place_in(&table, labels_tag(labels), labels, true, now_ms);
+	/* Who was slow to name a place that has been taken by another since has named it wrongly. */
+	if (series != NULL && !series_is(series, labels))
+		name_series(&series->place, labels);
+	return series;
 }

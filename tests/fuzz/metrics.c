@@ -18,22 +18,19 @@ static void set_labels(struct input *input, const struct operation *op, struct l
 static void count(struct world *world, const struct labels *labels)
 {
 	struct labels told;
-	struct counts counts;
 	uint8_t metric = byte(&world->input) % METRICS;
 	struct series *series = state_series_place(&state, labels, world->now_ns / NS_PER_MS);
 	PROMISE(series != NULL && series >= state.series && series < state.series + STATE_SERIES);
-	uint64_t counted = state.header.counted;
-	series_add(&state, series, metric, byte(&world->input) % REASONS, number(&world->input, 8));
-	PROMISE(state.header.counted != counted);
-	series_read(&state, (int)(series - state.series), &told, &counts);
-	if (series_stands(&state, (int)(series - state.series)))
+	PROMISE(series_is(series, labels));
+	series_add(series, metric, byte(&world->input) % REASONS, number(&world->input, 8));
+	if (series_read(&state, (int)(series - state.series), &told))
 		PROMISE(memcmp(told.operation, labels->operation, sizeof told.operation) == 0 &&
 		        memcmp(told.target, labels->target, sizeof told.target) == 0 && told.category == labels->category);
 }
 
 static void overwrite_series(struct world *world, const struct labels *labels)
 {
-	uint64_t where = (labels_tag(labels) >> 8) + byte(&world->input) % STATE_NEIGHBOURS;
+	uint64_t where = (labels_tag(labels) >> 8) + byte(&world->input) % SERIES_NEIGHBOURS;
 	uint64_t which = byte(&world->input) % (sizeof(struct series) / 8), value = word(world);
 	memcpy((char *)&state.series[where % STATE_SERIES] + 8 * which, &value, sizeof value);
 }
@@ -43,26 +40,23 @@ static void put(void *lines, const char *text, size_t length)
 {
 	PROMISE(length > 1 && length <= 1200 && text[length - 1] == '\n');
 	for (size_t i = 0; i < length - 1; i++)
-		PROMISE(text[i] >= ' ' && text[i] <= '~');
+		PROMISE(text[i] >= ' ' && text[i] <= '~' && text[i] != '\\');
 	*(int *)lines += 1;
 }
 
 static void show_series(void)
 {
 	int lines = 0, series = 0;
+	static struct report_scratch scratch;
 	struct labels labels, others;
-	struct counts counts;
-	report_exposition(&state, put, &lines);
+	report_exposition(&state, &scratch, put, &lines);
 	for (int i = 0; i < STATE_SERIES; i++) {
-		series_read(&state, i, &labels, &counts);
-		PROMISE(strlen(labels.operation) < sizeof labels.operation && strlen(labels.target) < sizeof labels.target);
-		if (!series_stands(&state, i))
+		if (!series_read(&state, i, &labels))
 			continue;
+		PROMISE(strlen(labels.operation) < sizeof labels.operation && strlen(labels.target) < sizeof labels.target);
 		series++;
-		for (int j = 0; j < i; j++) {
-			series_read(&state, j, &others, &counts);
-			PROMISE(!series_stands(&state, j) || labels_tag(&others) != labels_tag(&labels));
-		}
+		for (int j = 0; j < i; j++)
+			PROMISE(!series_read(&state, j, &others) || labels_tag(&others) != labels_tag(&labels));
 	}
 	PROMISE(lines >= 10 + 4 * series);
 }

@@ -19,7 +19,7 @@ void set_target(struct target *target, uint8_t kind, uint8_t which)
 		strcpy(target->name, "/run/a\nsocket");
 }
 
-uint64_t tag_of(uint8_t which) { return (uint64_t)which << 40 | (uint64_t)(which % STATE_NEIGHBOURS) << 8 | 3; }
+uint64_t tag_of(uint8_t which) { return (uint64_t)which << 40 | (uint64_t)(which % DESTINATION_NEIGHBOURS) << 8 | 3; }
 
 struct destination *place(struct world *world, uint64_t tag, const struct target *target, bool make)
 {

@@ -41,7 +41,7 @@ def test_metrics_do_without_a_denied_call(call, tmp_path):
     with socket.socket(type=socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
         statsd.settimeout(0)
-        told, _ = sandboxed("denied", call, metrics=f"emf:{tmp_path}/emf,prom:{tmp_path}/r.prom,statsd://127.0.0.1:{statsd.getsockname()[1]}")
+        told, _ = sandboxed("denied", call, state=tmp_path / "state", metrics=f"emf:{tmp_path}/emf,prom:{tmp_path}/r.prom,statsd://127.0.0.1:{statsd.getsockname()[1]}")
         assert (told["connect"], told["connects"]) == ("ECONNREFUSED", "3")
         got = {"emf": 0, "prom": 0, "statsd": 0}
         with contextlib.suppress(BlockingIOError):

@@ -42,7 +42,8 @@ class Sinks:
             assert not (self.folder / "emf").exists() and not (self.folder / "r.prom").exists() and self.statsd.counts() == {}
             return {}
         assert emf_counts((self.folder / "emf").read_text()) == counts
-        assert self.statsd.counts() == statsd_key(counts)
+        sums, expected = self.statsd.counts(), statsd_key(counts)
+        assert sums == {key: n for key, n in expected.items() if key in sums} and without_delays(sums) == without_delays(expected)
         delays = {key: n for key, n in counts.items() if n}  # a delay may be 0 ms, and is then no sample
         assert exposition_counts(checked_exposition((self.folder / "r.prom").read_text())) == delays
         assert command_counts(self.folder / "state") == delays
@@ -113,6 +114,21 @@ CONNECTS = {
 }
 
 
+WAITS = {
+    "select": "import select; select.select([s], [s], [s], 20); s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)",
+    "epoll": "import select; e = select.epoll(); e.register(s, select.EPOLLOUT); e.poll(20); s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)",
+    "second connect": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.connect_ex(('127.0.0.1', PORT))",
+    "recv": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.recv(1)",
+    "send": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.send(b'x')",
+}
+CONNECTS |= {kind: python(f"""for i in range(3):
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("127.0.0.1", PORT))
+    try: {code}
+    except ConnectionRefusedError: pass""") for kind, code in WAITS.items()}
+
+
 @pytest.mark.parametrize("kind", CONNECTS)
 def test_connects_are_counted_as_the_kernel_counts_them(sinks, kind):
     before = active_opens()
@@ -121,6 +137,79 @@ def test_connects_are_counted_as_the_kernel_counts_them(sinks, kind):
     counts = without_delays(sinks.check())
     assert counts == {key("RetryAttempt", "connect", "network"): connects - 3, key("RetryExhausted", "connect", "network"): 3}
     assert connects == 9
+
+
+def test_a_fallback_is_a_retry_of_its_operation(sinks):
+    with FaultServer("200", port=PORT + 1) as server:
+        run(CONNECTS["blocking"], **sinks.options, fallback=f"{TARGET}=127.0.0.1:{PORT + 1}")
+        assert len(server.accepts()) == 3
+    assert without_delays(sinks.check()) == {key("RetryAttempt", "connect", "network"): 9, key("RetryRecovered", "connect", "network"): 3}
+
+
+def test_a_rejected_operation_is_given_up(sinks):
+    """Three fail and open the circuit; two are not even tried."""
+    options = {**sinks.options, "breaker": "reject", "breaker_threshold": 3, "max_attempts": 2, "base_delay_ms": 1}
+    before = active_opens()
+    run(python("""for i in range(5):
+    try: socket.create_connection(("127.0.0.1", PORT))
+    except OSError: pass"""), **options)
+    connects = active_opens() - before
+    counts = without_delays(sinks.check())
+    ended = counts.get(key("RetryExhausted", "connect", "network"), 0)
+    assert counts[key("RetryGivenUp", "connect", "network", "breaker")] == 5 - ended > 0
+    assert counts[key("RetryAttempt", "connect", "network")] == connects - ended
+
+
+def test_a_signal_gives_up(sinks):
+    code = """import signal
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, True)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try: socket.create_connection(("127.0.0.1", PORT))
+except OSError: pass"""
+    run(python(code), **{**sinks.options, "base_delay_ms": 20000})
+    assert without_delays(sinks.check()) == {key("RetryGivenUp", "connect", "network", "signal"): 1}
+
+
+def test_threads_that_fail_at_the_same_time(sinks):
+    """More than there are mappings for different files."""
+    code = """import threading
+barrier = threading.Barrier(32)
+def client():
+    barrier.wait()
+    try: socket.create_connection(("127.0.0.1", PORT))
+    except OSError: pass
+crowd = [threading.Thread(target=client) for i in range(32)]
+for thread in crowd: thread.start()
+for thread in crowd: thread.join()"""
+    for turn in range(1, 6):
+        run(python(code), **{**sinks.options, "max_attempts": 1})
+        assert command_counts(sinks.folder / "state") == {key("RetryExhausted", "connect", "network"): 32 * turn}
+    sinks.check()
+
+
+def test_a_private_state_leaves_the_hosts_file_alone(sinks):
+    run(CONNECTS["blocking"], **sinks.options)
+    before = (sinks.folder / "r.prom").read_text()
+    for state in ("off", "/nowhere/state"):
+        result = run(CONNECTS["blocking"], **{**sinks.options, "state": state})
+        told = [entry for entry in events(result) if entry.get("variable") == "RETRY_METRICS"]
+        assert [(entry["value"], entry["reason"]) for entry in told] == [
+            (f"prom:{sinks.folder}/r.prom", "RETRY_STATE is not used, and this process alone has little to tell")]
+    assert (sinks.folder / "r.prom").read_text() == before
+    assert emf_counts("".join(sinks.datagrams.all()))[key("RetryExhausted", "connect", "network")] == 9
+
+
+def test_long_operations_are_shown_before_they_end(tmp_path):
+    """At a retry, if the file is not of this second."""
+    options = {"metrics": f"prom:{tmp_path}/r.prom", "state": tmp_path / "state", "base_delay_ms": 1100, "multiplier": 1, "max_attempts": 100}
+    with Running(CONNECTS["blocking"], **options) as program:
+        program.wait("attempt_failed", 4)
+        shown = exposition_counts((tmp_path / "r.prom").read_text())
+        assert 2 <= shown[key("RetryAttempt", "connect", "network")] <= 3
+        with FaultServer("200", port=PORT):
+            program.result()
+    assert exposition_counts((tmp_path / "r.prom").read_text())[key("RetryRecovered", "connect", "network")] == 1
 
 
 def test_a_late_port_is_a_recovery(sinks):
@@ -238,11 +327,19 @@ def test_nothing_secret_in_any_sink(sinks):
 
 
 def test_hostile_names_end_no_line_and_no_label(sinks):
-    name = 'a"b\\c,d|e#f{g}'
     with FaultServer(["503", "200"], port=PORT):
-        run(CURL, **sinks.options, operation=name)
+        run(CURL, **sinks.options, operation='a"b\\c,d|e#f{g}')
+    name = "a?b?c,d|e#f{g}"
     entries = emf_entries((sinks.folder / "emf").read_text())
     assert {entry["Operation"] for entry in entries} == {name} and len(entries) == 2
     text = checked_exposition((sinks.folder / "r.prom").read_text())
     assert {labels[1] for labels in exposition_counts(text)} == {name}
-    assert sum(sinks.statsd.counts().values()) >= 2
+    assert {labels[1] for labels in sinks.statsd.counts()} == {"a?b?c_d_e_f{g}".replace("?", "").replace("{", "").replace("}", "")}
+
+
+@pytest.mark.parametrize("name, namespace, used", [(" ", ":x", ("?", "_x")), ("ü", "ü/a", ("??", "__/a")), ("x" * 300, "n" * 300, ("x" * 63, "n" * 199))])
+def test_names_that_cloudwatch_would_refuse(tmp_path, name, namespace, used):
+    with FaultServer(["503", "200"], port=PORT):
+        run(CURL, operation=name, metrics_namespace=namespace, metrics=f"emf:{tmp_path}/emf", **QUICK)
+    entries = emf_entries((tmp_path / "emf").read_text())
+    assert {(entry["Operation"], entry["_aws"]["CloudWatchMetrics"][0]["Namespace"]) for entry in entries} == {used}
