@@ -39,6 +39,7 @@ int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_metrics(int argc, char **argv);
 int cli_report(int argc, char **argv);
+int cli_tail(int argc, char **argv);
 int cli_help(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
@@ -57,6 +58,10 @@ char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* "NAME=value" and a newline on stdout, the value quoted for a POSIX shell where it has to be. */
 void cli_print_variable(const char *name, const char *value);
+
+/* True if stdout is a terminal that can move its cursor; and if it is to have colours, too. */
+bool cli_on_terminal(void);
+bool cli_wants_colours(void);
 
 /* An absolute path of the same file; NULL, errno set, if the current directory has no path. */
 char *cli_absolute_path(const char *path);

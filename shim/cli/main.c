@@ -12,6 +12,7 @@ const struct cli_command cli_commands[] = {
 	{"status", cli_status, "show or reset what is known of the destinations that have failed"},
 	{"metrics", cli_metrics, "print what has been counted, for Prometheus"},
 	{"report", cli_report, "make an HTML page from JSON diagnostics"},
+	{"tail", cli_tail, "show JSON diagnostics as lines for people, as they come"},
 	{"help", cli_help, "show this help, or that of one command"},
 	{"version", cli_version, "show the version"},
 };

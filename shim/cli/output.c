@@ -87,3 +87,15 @@ char *cli_absolute_path(const char *path)
 	free(directory);
 	return absolute;
 }
+
+bool cli_on_terminal(void)
+{
+	const char *terminal = getenv("TERM");
+	return isatty(STDOUT_FILENO) && terminal != NULL && strcmp(terminal, "dumb") != 0;
+}
+
+bool cli_wants_colours(void)
+{
+	const char *refusal = getenv("NO_COLOR"); /* https://no-color.org: not an empty one */
+	return cli_on_terminal() && (refusal == NULL || refusal[0] == '\0');
+}

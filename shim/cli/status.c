@@ -141,18 +141,6 @@ static int check_arguments(struct status *status)
 
 /* ---- showing --------------------------------------------------------------------------------------- */
 
-static bool on_terminal(void)
-{
-	const char *terminal = getenv("TERM");
-	return isatty(STDOUT_FILENO) && terminal != NULL && strcmp(terminal, "dumb") != 0;
-}
-
-static bool wants_colours(void)
-{
-	const char *refusal = getenv("NO_COLOR"); /* https://no-color.org: not an empty one */
-	return on_terminal() && (refusal == NULL || refusal[0] == '\0');
-}
-
 static void tell_none(const char *path, bool missing)
 {
 	printf("No destination has failed yet (%s %s).\n", path, missing ? "does not exist" : "lists none");
@@ -172,7 +160,7 @@ static int show(const struct status *status, int lines)
 	else if (count == 0)
 		tell_none(status->path, read == STATUS_FILE_MISSING);
 	else
-		status_table(facts, count, lines, wants_colours());
+		status_table(facts, count, lines, cli_wants_colours());
 	return CLI_OK;
 }
 
@@ -188,7 +176,7 @@ static int watch(const struct status *status)
 {
 	static const char home_and_clear[] = "\033[H\033[J";
 	struct timespec interval = {status->interval_ms / 1000, (long)(status->interval_ms % 1000 * NS_PER_MS)};
-	bool screen = on_terminal() && !status->json;
+	bool screen = cli_on_terminal() && !status->json;
 	for (;;) {
 		if (screen)
 			fputs(home_and_clear, stdout);

@@ -366,7 +366,7 @@ def test_version():
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
-@pytest.mark.parametrize("name", ["run", "status", "metrics", "report", "help", "version"])
+@pytest.mark.parametrize("name", ["run", "status", "metrics", "report", "tail", "help", "version"])
 def test_help_of_each_command(name):
     texts = [retryshim(*arguments) for arguments in ([name, "--help"], [name, "-h"], ["help", name])]
     for done in texts:
@@ -379,7 +379,7 @@ def test_help_of_each_command(name):
 def test_help_lists_the_commands():
     texts = [retryshim(*arguments).stdout for arguments in (["help"], ["--help"], ["-h"])]
     assert texts[0] == texts[1] == texts[2]
-    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "status", "metrics", "report", "help", "version"]
+    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "status", "metrics", "report", "tail", "help", "version"]
 
 
 def test_help_of_run_tells_defaults_examples_and_statuses():

@@ -1,0 +1,71 @@
+/* Waits for what comes: told by inotify(7) where it can, and looking each second where nobody tells: network file
+ * systems, users that have used up their inotify instances. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/tail.h"
+#include "retryshim/cli.h"
+
+enum { LOOK_EVERY_MS = 1000, OUTPUT = 0, NOTICES, INPUTS };
+
+/* True while one of them is live. */
+static bool look(struct tail *tail, struct pollfd *ends)
+{
+	bool live = false;
+	for (int i = 0; i < tail->count; i++) {
+		struct tail_input *input = &tail->inputs[i];
+		if (input->by_name && tail->follow)
+			tail_input_follow(input);
+		ends[INPUTS + i] = (struct pollfd){.fd = input->by_name ? -1 : input->fd, .events = POLLIN};
+		live = live || tail_input_live(input);
+	}
+	return live;
+}
+
+/* `retryshim tail FILE | head -1` ends with head, not with the next event. */
+static void check_output(const struct pollfd *output)
+{
+	if (output->revents == 0)
+		return;
+	raise(SIGPIPE);
+	exit(CLI_FAILED);
+}
+
+/* What they say is looked up anyway. */
+static void drop_notices(int notices)
+{
+	char notice[4096];
+	while (read(notices, notice, sizeof notice) > 0)
+		continue;
+}
+
+void tail_follow(struct tail *tail)
+{
+	struct pollfd *ends = calloc(INPUTS + (size_t)tail->count, sizeof *ends);
+	if (ends == NULL) {
+		cli_error("out of memory");
+		exit(CLI_FAILED);
+	}
+	ends[OUTPUT].fd = STDOUT_FILENO;
+	ends[NOTICES] = (struct pollfd){.fd = tail->inotify, .events = POLLIN};
+	while (look(tail, ends)) {
+		int ready = poll(ends, INPUTS + (nfds_t)tail->count, LOOK_EVERY_MS);
+		if (ready < 0 && errno != EINTR) {
+			cli_error("cannot wait for input: %s", strerror(errno));
+			exit(CLI_FAILED);
+		}
+		if (ready <= 0)
+			continue;
+		check_output(&ends[OUTPUT]);
+		if (ends[NOTICES].revents != 0)
+			drop_notices(tail->inotify);
+		for (int i = 0; i < tail->count; i++)
+			if (ends[INPUTS + i].revents != 0)
+				tail_input_drain(&tail->inputs[i]);
+	}
+	free(ends);
+}
