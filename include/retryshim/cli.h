@@ -11,6 +11,7 @@
 #ifndef RETRYSHIM_CLI_H
 #define RETRYSHIM_CLI_H
 
+#include <argp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +53,10 @@ int cli_usage_error(const char *command, const char *format, ...) __attribute__(
 
 /* For a sub-command without options: true if argv asks for help alone. */
 bool cli_wants_help(int argc, char **argv);
+
+/* Reads a sub-command's arguments by its table, which answers --help and --usage itself; leaves the process after a message
+ * about wrong ones. `name` is "retryshim NAME", with which argp's messages start; it has to last, and may be written to. */
+void cli_parse(const struct argp *parser, char *name, unsigned flags, int argc, char **argv, void *input);
 
 /* asprintf() that never fails. */
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,8 +1,6 @@
 /* `retryshim metrics`: the host's counters, as prom: writes them. */
 #include <argp.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli/status.h"
 #include "retryshim/cli.h"
@@ -65,19 +63,13 @@ static void put(void *context, const char *text, size_t length)
 
 int cli_metrics(int argc, char **argv)
 {
-	static char name[] = "retryshim metrics"; /* argp's messages start with it */
+	static char name[] = "retryshim metrics";
 	static struct state state;
 	static struct report_scratch scratch;
 	struct config config;
 	const char *path = NULL;
 	struct argp parser = {options, parse_option, NULL, help_text, NULL, NULL, NULL};
-	argp_err_exit_status = CLI_USAGE;
-	argv[0] = name;
-	error_t error = argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, &path); /* NO_HELP: see run.c */
-	if (error != 0) {
-		cli_error("%s", strerror(error));
-		return CLI_FAILED;
-	}
+	cli_parse(&parser, name, 0, argc, argv, &path);
 	if ((path = status_path(path, &config)) == NULL)
 		return CLI_USAGE;
 	if (status_file_read(path, &state) == STATUS_FILE_UNUSABLE)

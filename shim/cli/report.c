@@ -66,15 +66,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static void parse_arguments(struct report *report, int argc, char **argv)
 {
-	static char name[] = "retryshim report"; /* argp's messages start with it */
+	static char name[] = "retryshim report";
 	struct argp parser = {options, parse_option, arguments_text, help_text, NULL, NULL, NULL};
-	argp_err_exit_status = CLI_USAGE;
-	argv[0] = name;
-	error_t error = argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, report); /* NO_HELP: see run.c */
-	if (error != 0) {
-		cli_error("%s", strerror(error));
-		exit(CLI_FAILED);
-	}
+	cli_parse(&parser, name, 0, argc, argv, report);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------- */

@@ -105,17 +105,10 @@ static const struct argp_option *argp_options(void)
 
 static void parse_arguments(struct run *run, int argc, char **argv)
 {
-	static char name[] = "retryshim run"; /* argp's messages start with it */
+	static char name[] = "retryshim run";
 	struct argp parser = {argp_options(), parse_option, arguments_text, help_text, NULL, NULL, NULL};
-	argp_err_exit_status = CLI_USAGE;
-	argv[0] = name;
-	/* In order: the first word that is no option is the program. NO_HELP: argp's own --help would
-	 * take -? but not -h. */
-	error_t error = argp_parse(&parser, argc, argv, ARGP_IN_ORDER | ARGP_NO_HELP, NULL, run);
-	if (error != 0) {
-		cli_error("%s", strerror(error));
-		exit(CLI_FAILED);
-	}
+	/* In order: the first word that is no option is the program. */
+	cli_parse(&parser, name, ARGP_IN_ORDER, argc, argv, run);
 }
 
 /* A file for the diagnostics without the diagnostics would stay empty, and look like good news. */

@@ -1,6 +1,5 @@
 /* `retryshim status`: what the processes of this host know of the destinations that have failed. */
 #include <argp.h>
-#include <errno.h>
 #include <limits.h>
 #include <locale.h>
 #include <stdio.h>
@@ -100,15 +99,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static void parse_arguments(struct status *status, int argc, char **argv)
 {
-	static char name[] = "retryshim status"; /* argp's messages start with it */
+	static char name[] = "retryshim status";
 	struct argp parser = {options, parse_option, arguments_text, help_text, NULL, NULL, NULL};
-	argp_err_exit_status = CLI_USAGE;
-	argv[0] = name;
-	error_t error = argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, status); /* NO_HELP: see run.c */
-	if (error != 0) {
-		cli_error("%s", strerror(error));
-		exit(CLI_FAILED);
-	}
+	cli_parse(&parser, name, 0, argc, argv, status);
 }
 
 /* Seconds, unlike the milliseconds of a bare number elsewhere: as watch(1) has it. */

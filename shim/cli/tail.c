@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <unistd.h>
 
 #include "cli/tail.h"
 #include "retryshim/cli.h"
@@ -90,15 +89,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static void parse_arguments(struct arguments *arguments, int argc, char **argv)
 {
-	static char name[] = "retryshim tail"; /* argp's messages start with it */
+	static char name[] = "retryshim tail";
 	struct argp parser = {options, parse_option, arguments_text, help_text, NULL, NULL, NULL};
-	argp_err_exit_status = CLI_USAGE;
-	argv[0] = name;
-	error_t error = argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, arguments); /* NO_HELP: see run.c */
-	if (error != 0) {
-		cli_error("%s", strerror(error));
-		exit(CLI_FAILED);
-	}
+	cli_parse(&parser, name, 0, argc, argv, arguments);
 }
 
 /* N or +N, as tail(1) reads them: with the 0th line is with the first. */
