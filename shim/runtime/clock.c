@@ -106,12 +106,6 @@ static enum slept wake_up(int error)
 	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
 }
 
-enum slept sleep_until(int64_t at_ns)
-{
-	fall_asleep(at_ns);
-	return wake_up(sleep_plainly(at_ns));
-}
-
 /* In the C library itself since glibc 2.34; before, in the one of the threads that it is for. */
 extern void pthread_testcancel(void) __attribute__((weak));
 
@@ -139,6 +133,19 @@ static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 	}
 }
 
+/* Where a sandbox denies the one, the other may do: a sleep, and a wait for news that never come. */
+static bool is_denied(int error) { return error != 0 && error != EINTR; }
+
+enum slept sleep_until(int64_t at_ns)
+{
+	_Atomic(uint32_t) never = 0;
+	fall_asleep(at_ns);
+	int error = sleep_plainly(at_ns);
+	if (is_denied(error))
+		error = wait_for_news(at_ns, &never, 0);
+	return wake_up(error != ETIMEDOUT ? error : 0);
+}
+
 enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 {
 	const int64_t glance_ns = 100 * NS_PER_MS;
@@ -146,7 +153,7 @@ enum slept sleep_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 	int error = wait_for_news(at_ns, news, seen);
 	if (error == ETIMEDOUT || error == EAGAIN)
 		error = 0;
-	if (error != 0 && error != EINTR) { /* denied */
+	if (is_denied(error)) {
 		int64_t glance = clock_now_ns() + glance_ns;
 		error = sleep_plainly(glance < at_ns ? glance : at_ns);
 	}

@@ -21,7 +21,7 @@ def sandboxed(*arguments, **options):
     env = {"LD_PRELOAD": f"{built(SHIM)}:{shared('tally')}"}
     with LatePort() as port:
         name, *rest = arguments
-        return run_host("sandbox", name, port.number, *rest, env=env, max_attempts=3, base_delay_ms=1, **options)
+        return run_host("sandbox", name, port.number, *rest, env=env, max_attempts=3, **{"base_delay_ms": 1, **options})
 
 
 @pytest.mark.parametrize("sink", ["file", "stderr"])
@@ -29,6 +29,11 @@ def sandboxed(*arguments, **options):
 def test_denied_call(call, sink):
     told, _ = sandboxed("denied", call, **({} if sink == "file" else {"diag_file": None}))
     assert told == {"started": "yes", "connect": "ECONNREFUSED", "connects": str(DENIED[call])}
+
+
+def test_denied_rest():
+    """The second backoff begins within the rest that follows the first one's sleep."""
+    assert sandboxed("denied", "clock_nanosleep", base_delay_ms=4)[0]["connects"] == "3"
 
 
 # What each of the sinks still gets of three counts.
