@@ -34,6 +34,16 @@ POLICY := $(call objects,shim/policy/*.c)
 SO_OBJECTS := $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hooks/*.c)
 CLI_OBJECTS := $(call objects,shim/cli/*.c)
 
+# In the command itself: it is copied into images and onto machines that have no libjansson. JANSSON= does without it, and
+# without the sub-commands that read diagnostics back.
+JANSSON ?= -Wl,-Bstatic -ljansson -Wl,-Bdynamic
+ifeq ($(JANSSON),)
+CLI_OBJECTS := $(filter-out $(call objects,shim/cli/events.c shim/cli/report*.c shim/cli/tail*.c),$(CLI_OBJECTS))
+$(CLI_OBJECTS): override CPPFLAGS += -DWITHOUT_JANSSON
+else
+$(CLI_OBJECTS): | $(B)/cli-headers
+endif
+
 all: $(B)/libretryshim.so $(B)/retryshim
 .PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
 
@@ -44,10 +54,6 @@ $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 
 $(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c shim/report/line.c shim/report/words.c shim/report/exposition.c)
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
-
-# In the command itself: it is copied into images and onto machines that have no libjansson.
-JANSSON ?= -Wl,-Bstatic -ljansson -Wl,-Bdynamic
-$(CLI_OBJECTS): | $(B)/cli-headers
 
 # Its assembler reads the page; the compiler, which lists the headers, does not see that.
 $(B)/obj/shim/cli/report_page.o: $(wildcard shim/cli/page/*)

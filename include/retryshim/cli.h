@@ -1,9 +1,10 @@
 /* The `retryshim` command: its sub-commands, and what they share.
  *
- * A sub-command is one file in shim/cli and one row of cli_commands (main.c). It gets its own
- * arguments, argv[0] being its name, and returns the exit status. It answers `--help` itself, so
- * that `retryshim help NAME` works for every row. It writes to stdout without checking: main.c
- * checks the stream once, at exit, and turns a failed write into CLI_FAILED.
+ * A sub-command is one file in shim/cli, with others of its name where it has several subjects, and
+ * one row of cli_commands (main.c). It gets its own arguments, argv[0] being its name, and returns
+ * the exit status. It answers `--help` itself, so that `retryshim help NAME` works for every row. It
+ * may write to stdout without checking: main.c checks the stream at exit, and turns a failed write
+ * into CLI_FAILED.
  *
  * Everything here is single-threaded and belongs to a short-lived process: when memory runs out, it
  * says so and exits with CLI_FAILED. Strings that a function returns are the caller's to free.

@@ -11,8 +11,10 @@ const struct cli_command cli_commands[] = {
 	{"run", cli_run, "run a program with its transient network failures retried"},
 	{"status", cli_status, "show or reset what is known of the destinations that have failed"},
 	{"metrics", cli_metrics, "print what has been counted, for Prometheus"},
+#ifndef WITHOUT_JANSSON
 	{"report", cli_report, "make an HTML page from JSON diagnostics"},
 	{"tail", cli_tail, "show JSON diagnostics as lines for people, as they come"},
+#endif
 	{"help", cli_help, "show this help, or that of one command"},
 	{"version", cli_version, "show the version"},
 };

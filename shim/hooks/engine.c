@@ -192,30 +192,36 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 
 /* ---- ends ----------------------------------------------------------------------------------------- */
 
-void op_dropped(struct op *op)
+static void withdraw(struct op *op)
 {
 	struct destination *it = engine_destination(op, false);
 	if (it != NULL)
 		share_withdraw(&op->share, it, op->config, clock_now_ns());
 }
 
+void op_dropped(struct op *op)
+{
+	withdraw(op);
+	engine_count_end(op, EVENT_NONE, REASON_NONE);
+}
+
 void op_given_up(struct op *op, const struct verdict *verdict, enum reason reason, const char *message)
 {
 	struct verdict given_up = *verdict;
 	given_up.reason = reason;
-	op_dropped(op);
+	withdraw(op);
 	engine_tell(op, EVENT_GIVEN_UP, &given_up, message, OWN);
 }
 
 void op_leaves(struct op *op)
 {
-	op_dropped(op);
+	withdraw(op);
 	op->leaves = true;
 }
 
 void op_exhausted(struct op *op, const struct verdict *verdict)
 {
-	op_dropped(op);
+	withdraw(op);
 	engine_tell(op, EVENT_EXHAUSTED, verdict, op->message, OWN);
 }
 

@@ -302,8 +302,11 @@ int pending_io(int fd)
 void pending_io_failed(int fd, int error)
 {
 	struct hold hold;
+	struct failure failure = {.source = SOURCE_CONNECT, .code = error};
 	struct pending *entry = pending_of(fd);
-	if (entry == NULL || pending_state(entry) != PENDING_LEFT || error == EAGAIN || error == EINTR)
+	if (entry == NULL || pending_state(entry) != PENDING_LEFT)
+		return;
+	if (!classify(entry->op.config, &failure).retried) /* EAGAIN, EINVAL, EFAULT: the call's own */
 		return;
 	hold_begin(&hold);
 	enum pending_state state = claim_for(entry, fd, pending_claim);

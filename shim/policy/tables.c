@@ -57,6 +57,8 @@ static const struct errno_row errno_rows[] = {
 	E(EFBIG, NEVER, PERMANENT, "File too large"),
 	E(EROFS, NEVER, PERMANENT, "Read-only file system"),
 	E(EISDIR, NEVER, PERMANENT, "Is a directory"),
+	E(EBUSY, NEVER, PERMANENT, "Device or resource busy"),
+	E(ENOLCK, NEVER, PERMANENT, "No locks available"),
 	E(ENXIO, NEVER, PERMANENT, "No such device or address"),
 	E(ENAMETOOLONG, NEVER, PERMANENT, "File name too long"),
 };

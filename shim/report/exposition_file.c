@@ -1,43 +1,46 @@
 /* prom:FILE, for node_exporter's textfile collector: written under another name, then renamed, so that whoever reads it
- * sees all of it. The other name is the writers' lock as well. Who finds it taken leaves the file to the one who is at it,
- * and leaves a mark, by which that one knows that it is not done. */
+ * sees all of it. A lock on the file of the other name makes its process the writer; the kernel takes it from who dies. Who
+ * is not the writer leaves a mark, and goes: the writer, when done, knows by it that it is not. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "report/metrics.h"
 #include "report/sink.h"
 
-/* A writer needs far less than a millisecond. STALE_S: one that was killed leaves its file behind. TURNS: as many a writer
- * takes at most while others are turned away; what is still missing then comes with the next count. */
-enum { TURNS = 16, STALE_S = 2, BUFFER_BYTES = 65536 };
+/* TURNS: as many a writer takes at most while others leave marks; what is still missing then comes with the next count.
+ * SOON_MS: so old may the file be where its operation's next count is waited for. */
+enum { TURNS = 16, SOON_MS = 100, BUFFER_BYTES = 65536, RESERVE_MOST = 262144 };
+
+enum { BUSY = -1 }; /* no errno: another is the writer */
 
 static const char suffix[] = ".tmp"; /* the collector reads *.prom */
 
 /* ---- its text ---------------------------------------------------------------------------------------- */
 
-/* Too much for a thread's stack. */
-struct room {
+/* The writer's. Too much for a thread's stack; untouched, it costs nothing. */
+static struct {
+	struct state copy; /* its series */
 	struct report_scratch scratch;
 	char buffer[BUFFER_BYTES];
-};
+} room;
 
 struct writer {
 	int file, error;
 	size_t length;
-	struct room *room;
 };
 
 static void flush(struct writer *writer)
 {
-	if (writer->error == 0 && writer->length != 0 && !sink_write_quietly(writer->file, writer->room->buffer, writer->length))
+	if (writer->error == 0 && writer->length != 0 && !sink_write_quietly(writer->file, room.buffer, writer->length))
 		writer->error = errno;
 	writer->length = 0;
 }
@@ -47,60 +50,85 @@ static void put(void *context, const char *text, size_t length)
 	struct writer *writer = context;
 	if (length > BUFFER_BYTES - writer->length)
 		flush(writer);
-	memcpy(writer->room->buffer + writer->length, text, length);
+	memcpy(room.buffer + writer->length, text, length);
 	writer->length += length;
+}
+
+/* The file behind a mapping may be cut off at any time: touching what is gone is SIGBUS, and EFAULT to the kernel. */
+static bool copy_series(struct state *copy, const struct state *state)
+{
+	struct iovec to = {copy->series, sizeof copy->series}, from = {(void *)(uintptr_t)state->series, sizeof state->series};
+	ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+	if (got < 0 && errno != EFAULT) /* denied */
+		memcpy(copy->series, state->series, sizeof copy->series);
+	return got == (ssize_t)sizeof copy->series || (got < 0 && errno != EFAULT);
 }
 
 static int write_text(int file, const struct state *state)
 {
 	struct writer writer = {.file = file};
-	writer.room = mmap(NULL, sizeof *writer.room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (writer.room == MAP_FAILED)
-		return errno;
-	report_exposition(state, &writer.room->scratch, put, &writer);
+	if (copy_series(&room.copy, state))
+		report_exposition(&room.copy, &room.scratch, put, &writer);
+	else
+		writer.error = EFAULT;
 	flush(&writer);
-	munmap(writer.room, sizeof *writer.room);
 	return writer.error;
 }
 
-/* ---- its name ---------------------------------------------------------------------------------------- */
+/* ---- the lock ---------------------------------------------------------------------------------------- */
 
-/* How long ago the file was written, by the kernel's own clock: libfaketime may show the program another one. */
-static int64_t age_s(const struct stat *file)
+/* A process' locks do not part its threads (fcntl(2)): which process has one at work. After a fork in the middle it is
+ * another's. */
+static _Atomic(pid_t) saving;
+
+static bool enter(void)
 {
-	struct timespec now = {0};
-	syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-	int64_t age = now.tv_sec - file->st_mtime;
-	return age >= 0 ? age : -age;
+	pid_t ours = getpid(), before = atomic_load(&saving);
+	return before != ours && atomic_compare_exchange_strong(&saving, &before, ours);
 }
 
-static int open_other(const char *other)
+static void leave(void) { atomic_store(&saving, 0); }
+
+/* False if the name has another file by now: what we have opened has been renamed. */
+static bool is_there(const char *other, const struct stat *ours)
 {
-	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY; /* O_EXCL: and no link is followed */
-	struct stat theirs;
-	int file = open(other, flags, 0644);
-	if (file >= 0 || errno != EEXIST || lstat(other, &theirs) != 0)
-		return file;
-	bool at_work = S_ISREG(theirs.st_mode) && theirs.st_uid == geteuid() && age_s(&theirs) <= STALE_S;
-	errno = EBUSY;
-	return !at_work && unlink(other) == 0 ? open(other, flags, 0644) : -1;
+	struct stat there;
+	return lstat(other, &there) == 0 && ours->st_ino == there.st_ino && ours->st_dev == there.st_dev;
 }
 
-/* Takes room for as much as there was, and a line. It may not be able to: all that it saves is time. Beyond RLIMIT_FSIZE
- * some file systems would send SIGXFSZ (shmem_fallocate in mm/shmem.c). */
+/* 0, BUSY or an errno. */
+static int lock(const char *other, int file)
+{
+	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat ours;
+	if (fstat(file, &ours) != 0)
+		return errno;
+	if (!S_ISREG(ours.st_mode) || ours.st_uid != geteuid() || ours.st_nlink > 1)
+		return EPERM; /* planted */
+	if (fcntl(file, F_SETLK, &all) != 0)
+		return errno == EACCES || errno == EAGAIN ? BUSY : errno;
+	return is_there(other, &ours) ? 0 : BUSY;
+}
+
+/* ---- a turn ------------------------------------------------------------------------------------------ */
+
+/* Takes room for as much as there was: ext4 would do so in rename(2), at once and for long (auto_da_alloc in ext4(5)). It
+ * may not be able to: all that it saves is time. Beyond RLIMIT_FSIZE some file systems would send SIGXFSZ (shmem_fallocate
+ * in mm/shmem.c). */
 static void reserve(int file, off_t size)
 {
 	struct rlimit most;
-	size += REPORT_LINE_MAX;
+	size = size < RESERVE_MOST ? size + REPORT_LINE_MAX : RESERVE_MOST;
 	if (getrlimit(RLIMIT_FSIZE, &most) == 0 && (most.rlim_cur == RLIM_INFINITY || (rlim_t)size <= most.rlim_cur))
 		fallocate(file, FALLOC_FL_KEEP_SIZE, 0, size);
 }
 
-/* What is there and is no file must not be renamed away. The mode that the operator has given a file stays; its room is
- * taken beforehand, since ext4 would do so in rename(2), at once and for long (auto_da_alloc in ext4(5)). */
+/* What is there and is no file must not be renamed away. The mode that the operator has given a file stays. */
 static int prepare(const char *path, int file, const char **why)
 {
 	struct stat old;
+	if (ftruncate(file, 0) != 0) /* a killed writer's */
+		return errno;
 	if (lstat(path, &old) != 0)
 		return errno == ENOENT ? 0 : errno;
 	*why = S_ISREG(old.st_mode) ? "" : "it is no regular file";
@@ -112,48 +140,51 @@ static int prepare(const char *path, int file, const char **why)
 	return 0;
 }
 
-/* False once somebody has taken the lock for a dead writer's. */
-static bool is_ours(const char *other, int file)
+static int write_and_rename(const char *path, const char *other, int file, const struct state *state, const char **why)
 {
-	struct stat ours, there;
-	return fstat(file, &ours) == 0 && lstat(other, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
-}
-
-/* ---- a turn ------------------------------------------------------------------------------------------ */
-
-static int save_once(const char *path, const char *other, const struct state *state, const char **why)
-{
-	int file = open_other(other);
-	if (file < 0)
-		return errno;
 	int error = prepare(path, file, why);
 	if (error == 0)
 		error = write_text(file, state);
-	if (!is_ours(other, file))
-		error = EBUSY; /* by whoever has taken it */
-	else if (error != 0)
-		unlink(other);
-	else if (rename(other, path) != 0)
+	if (error == 0 && rename(other, path) != 0)
 		error = errno;
-	close(file);
+	if (error != 0)
+		unlink(other);
 	return error;
 }
 
-/* What was counted before the mark is left is in the text of whoever begins to write after it. */
+static int save_once(const char *path, const char *other, const struct state *state, const char **why)
+{
+	if (!enter())
+		return BUSY;
+	int file = open(other, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644);
+	int error = file >= 0 ? lock(other, file) : errno;
+	if (error == 0)
+		error = write_and_rename(path, other, file, state, why);
+	if (file >= 0)
+		close(file);
+	leave();
+	return error;
+}
+
+/* What was counted before the mark is left is in the text of whoever becomes the writer after it. */
 static int save_or_leave(const char *path, const char *other, struct state *state, const char **why)
 {
 	int error = save_once(path, other, state, why);
-	if (error != EBUSY)
+	if (error != BUSY)
 		return error;
 	atomic_fetch_add(&state->header.turned_away, 1);
 	return save_once(path, other, state, why); /* for who has finished without having seen the mark */
 }
 
-/* True if it was written in this very second. */
+/* By the kernel's own clock: libfaketime may show the program another one. */
 static bool is_fresh(const char *path)
 {
 	struct stat file;
-	return lstat(path, &file) == 0 && S_ISREG(file.st_mode) && age_s(&file) == 0;
+	struct timespec now = {0};
+	if (lstat(path, &file) != 0 || syscall(SYS_clock_gettime, CLOCK_REALTIME, &now) != 0)
+		return false;
+	int64_t age_ms = (now.tv_sec - file.st_mtim.tv_sec) * 1000 + (now.tv_nsec - file.st_mtim.tv_nsec) / 1000000;
+	return age_ms >= 0 && age_ms < SOON_MS;
 }
 
 int exposition_save(const char *path, struct state *state, bool soon, const char **why)
@@ -169,7 +200,7 @@ int exposition_save(const char *path, struct state *state, bool soon, const char
 	for (int turn = 0; turn < TURNS; turn++) {
 		uint64_t turned_away = atomic_load(&state->header.turned_away);
 		int error = save_or_leave(path, other, state, why);
-		if (error == EBUSY)
+		if (error == BUSY)
 			return 0;
 		if (error != 0 || atomic_load(&state->header.turned_away) == turned_away)
 			return error;

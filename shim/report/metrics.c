@@ -52,7 +52,7 @@ static void name_failed(const struct config *config, int index, const char *item
 	static _Atomic(uint64_t) named;
 	uint64_t bit = UINT64_C(1) << (index < 63 ? index : 63);
 	if ((atomic_fetch_or(&named, bit) & bit) == 0)
-		report_unused(config, "RETRY_METRICS", item, why, error, "its metrics are lost");
+		report_unused(config, "RETRY_METRICS", item, why, error, "what it does not take is lost");
 }
 
 void report_metric(const struct config *config, const struct report_metric *metric)

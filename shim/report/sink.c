@@ -144,10 +144,15 @@ static int append_to(const char *path, const char *text, size_t length)
 	return error;
 }
 
-int sink_append(const char *pattern, const char *text, size_t length)
+static __attribute__((noinline)) int append_expanded(const char *pattern, const char *text, size_t length)
 {
 	char path[2 * SINK_BYTES];
 	return expand_path(pattern, path, sizeof path) ? append_to(path, text, length) : ENAMETOOLONG;
+}
+
+int sink_append(const char *pattern, const char *text, size_t length)
+{
+	return strstr(pattern, "%p") != NULL ? append_expanded(pattern, text, length) : append_to(pattern, text, length);
 }
 
 static void write_file(const struct config *config, const struct line *line)

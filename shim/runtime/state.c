@@ -164,7 +164,7 @@ static struct state *keep(struct state *state, const struct stat *status)
 				atomic_store_explicit(&given_up, true, memory_order_relaxed);
 			return other != NULL ? other : &private_state;
 		}
-		if (!made && turn < 1000) { /* which takes its thread a few instructions, if it is not the one that we interrupted */
+		if (!made && turn < 20) { /* which takes its thread a few instructions; unless this is a child that it forked meanwhile */
 			sched_yield();
 			continue;
 		}

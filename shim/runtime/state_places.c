@@ -75,7 +75,7 @@ static struct place *neighbour(const struct table *table, uint64_t tag, unsigned
 }
 
 /* What the last one left is cleared by whoever comes first: that may not be who took the place, and was killed. Two may be
- * at it, and the slower one must not clear what has been counted since. */
+ * at it, and the slower one should not clear what has been counted since: it leaves what is no longer what it has seen. */
 static void prepare(const struct table *table, struct place *place, uint64_t tag, const void *what)
 {
 	uint64_t unready = tag & ~UINT64_C(1);
@@ -89,6 +89,8 @@ static void prepare(const struct table *table, struct place *place, uint64_t tag
 			return;
 		atomic_compare_exchange_strong_explicit(&words[i], &left, 0, memory_order_relaxed, memory_order_relaxed);
 	}
+	if (atomic_load_explicit(&place->tag, memory_order_acquire) != unready)
+		return;
 	table->name(place, what);
 	atomic_compare_exchange_strong(&place->tag, &unready, tag);
 }
@@ -107,21 +109,28 @@ static struct place *find(const struct table *table, uint64_t tag, const void *w
 	return NULL;
 }
 
-/* The least used of the places where the tag may stand, and what stands there. */
+/* How readily a place is taken: first what is free, then what nobody can have used at such an instant, then the oldest. */
+static uint64_t rank(uint64_t tag, uint64_t used, int64_t now_ms)
+{
+	const int64_t skew_ms = SHARE_CLOCK_SKEW_US / 1000; /* between processors, and since we looked at the clock */
+	if (tag == 0)
+		return 0;
+	return used > (uint64_t)(now_ms + skew_ms) ? 1 : used + 2;
+}
+
+/* The one of the places where the tag may stand that is taken first, and what stands there. */
 static struct place *oldest(const struct table *table, uint64_t tag, int64_t now_ms, uint64_t *found)
 {
 	struct place *oldest = NULL;
-	uint64_t oldest_used = UINT64_MAX;
+	uint64_t lowest = UINT64_MAX;
 	for (unsigned i = 0; i < table->neighbours; i++) {
 		struct place *place = neighbour(table, tag, i);
 		uint64_t there = atomic_load_explicit(&place->tag, memory_order_acquire);
-		uint64_t used = atomic_load_explicit(&place->used, memory_order_relaxed) + 1;
-		if (there == 0 || used > (uint64_t)now_ms + 1) /* free, or nonsense */
-			used = 0;
-		if (used >= oldest_used)
+		uint64_t it = rank(there, atomic_load_explicit(&place->used, memory_order_relaxed), now_ms);
+		if (it >= lowest)
 			continue;
 		oldest = place;
-		oldest_used = used;
+		lowest = it;
 		*found = there;
 	}
 	return oldest;
@@ -133,8 +142,10 @@ static struct place *place_in(const struct table *table, uint64_t tag, const voi
 	for (int turn = 0; place == NULL && make && turn < TURNS; turn++) {
 		uint64_t found = 0;
 		struct place *taken = oldest(table, tag, now_ms, &found);
-		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1)))
+		if (atomic_compare_exchange_strong(&taken->tag, &found, tag & ~UINT64_C(1))) {
+			atomic_store_explicit(&taken->used, (uint64_t)now_ms, memory_order_relaxed); /* not the oldest any more */
 			prepare(table, taken, tag, what);
+		}
 		place = find(table, tag, what);
 	}
 	if (place != NULL)
@@ -192,9 +203,10 @@ struct series *state_series_place(struct state *state, const struct labels *labe
 		.neighbours = SERIES_NEIGHBOURS,
 		.name = name_series,
 	};
-	struct series *series = (struct series *)place_in(&table, labels_tag(labels), labels, true, now_ms);
+	uint64_t tag = labels_tag(labels);
+	struct series *series = (struct series *)place_in(&table, tag, labels, true, now_ms);
 	/* Who was slow to name a place that has been taken by another since has named it wrongly. */
-	if (series != NULL && !series_is(series, labels))
+	if (series != NULL && !series_is(series, labels) && atomic_load(&series->place.tag) == tag)
 		name_series(&series->place, labels);
 	return series;
 }

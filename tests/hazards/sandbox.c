@@ -34,8 +34,7 @@ static const struct {
 	{"getpid", SYS_getpid},
 	/* Of metrics. */
 	{"sendto", SYS_sendto},
-	{"mmap", SYS_mmap},
-	{"renameat2", SYS_renameat2},
+	{"process_vm_readv", SYS_process_vm_readv},
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };

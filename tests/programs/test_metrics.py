@@ -119,13 +119,16 @@ WAITS = {
     "epoll": "import select; e = select.epoll(); e.register(s, select.EPOLLOUT); e.poll(20); s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)",
     "second connect": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.connect_ex(('127.0.0.1', PORT))",
     "recv": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.recv(1)",
+    "recv after another error": "import select, contextlib\n        p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000)\n"
+                                "        with contextlib.suppress(OSError): s.recv(1, 1 << 30 | socket.MSG_OOB)\n        s.recv(1)",
     "send": "import select; p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); s.send(b'x')",
 }
 CONNECTS |= {kind: python(f"""for i in range(3):
     s = socket.socket()
     s.setblocking(False)
     s.connect_ex(("127.0.0.1", PORT))
-    try: {code}
+    try:
+        {code}
     except ConnectionRefusedError: pass""") for kind, code in WAITS.items()}
 
 

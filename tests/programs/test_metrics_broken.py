@@ -1,19 +1,19 @@
 """Sinks that are unreachable, full, slow, dead or misspelt: the program never notices, and one diagnostic tells."""
 
+import fcntl
 import os
 import re
 import stat
 import statistics
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from harness import FaultServer, events, run
-from metric_sinks import COMMAND, Datagrams, Statsd, checked_exposition, emf_counts, emf_entries, exposition_counts
-from network import PORT, network, python, traced, with_files  # noqa: F401
+from harness import FaultServer, events, run, wait_until
+from metric_sinks import COMMAND, Datagrams, Statsd, checked_exposition, command_counts, emf_counts, emf_entries, exposition_counts
+from network import PORT, Running, network, python, traced, with_files  # noqa: F401
 from test_getaddrinfo import NameServer
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("network")
 URL = f"http://127.0.0.1:{PORT}/"
 CURL = ["curl", "-s", URL]
 QUICK = {"base_delay_ms": 5, "budget": "off", "breaker": "off"}
-LOST = "its metrics are lost"
+LOST = "what it does not take is lost"
 NO_FILE = "it is no regular file"
 NO_LOOK_UP = "looking its name up might block the program: give an address, or start it with 'retryshim run'"
 LONG = "x" * 300
@@ -127,15 +127,67 @@ os.execvp("curl", {CURL!r})"""
 
 def test_another_writer_is_not_disturbed_and_a_dead_one_is_replaced(tmp_path):
     file, other = tmp_path / "r.prom", tmp_path / "r.prom.tmp"
-    other.write_text("half")
-    os.utime(other, (time.time() + 2,) * 2)  # a busy machine has some seconds
-    result = recovers(tmp_path, metrics=f"prom:{file}")
-    assert other.read_text() == "half" and not file.exists()
-    assert [entry for entry in events(result) if "op" not in entry] == []
-    os.utime(other, (time.time() - 10,) * 2)  # whoever wrote it was killed
+    with other.open("w") as writer:
+        writer.write("half")
+        writer.flush()
+        fcntl.lockf(writer, fcntl.LOCK_EX)
+        result = recovers(tmp_path, metrics=f"prom:{file}")
+        assert other.read_text() == "half" and not file.exists()
+        assert [entry for entry in events(result) if "op" not in entry] == []
     recovers(tmp_path, metrics=f"prom:{file}")
     assert not other.exists()
-    assert sum(exposition_counts(checked_exposition(file.read_text())).values()) >= 3
+    assert sum(exposition_counts(checked_exposition(file.read_text())).values()) >= 6
+
+
+@pytest.mark.parametrize("call", ["openat", "write", "rename"])
+def test_a_writer_that_is_killed_leaves_nothing_to_wait_for(tmp_path, call):
+    """strace(1) kills it in a call about r.prom.tmp; whoever ends next shows all, and removes what it has left."""
+    file, other = tmp_path / "r.prom", tmp_path / "r.prom.tmp"
+    options = {"metrics": f"prom:{file}", "state": tmp_path / "state", **QUICK, "max_attempts": 1, "diag": None}
+    fails = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}"]
+    run(fails, **options)
+    paths = ["-P", other] if call != "write" else []
+    killed = run(["strace", "-f", "-qq", "-o", tmp_path / "strace", *paths, "-e", f"inject={call}:signal=KILL", *fails], **options)
+    assert killed.returncode != 0
+    run(fails, **options)
+    counts = exposition_counts(checked_exposition(file.read_text()))
+    assert counts == command_counts(tmp_path / "state") and sum(counts.values()) == 3
+    assert not other.exists()
+
+
+def test_a_state_that_is_cut_off_while_it_is_shown(tmp_path):
+    """Touching what is gone would be SIGBUS."""
+    state, other = tmp_path / "state", tmp_path / "r.prom.tmp"
+    argv = traced(CURL, "ftruncate", tmp_path / "strace", "-e", "inject=ftruncate:delay_exit=700000")
+    with FaultServer(["503", "200"], port=PORT):
+        with Running(argv, metrics=f"prom:{tmp_path}/r.prom", state=state, **QUICK) as program:
+            wait_until(other.exists, what="the text's file")
+            os.truncate(state, 0)
+            result = program.result()
+    assert (result.returncode, result.stdout) == (0, b"ok\n")
+    assert not other.exists()
+
+
+def test_a_mounted_file_is_named(tmp_path):
+    """As `docker -v FILE:FILE` has it: nothing can be renamed there."""
+    (tmp_path / "real").touch()
+    (tmp_path / "r.prom").touch()
+    script = f"mount --bind {tmp_path}/real {tmp_path}/r.prom; {' '.join(CURL)}"
+    with FaultServer(["503", "200"], port=PORT):
+        result = run(["unshare", "--mount", "--propagation=private", "sh", "-c", script], metrics=f"prom:{tmp_path}/r.prom",
+                     state=tmp_path / "state", **QUICK)
+    assert result.stdout == b"ok\n"
+    assert [entry["reason"] for entry in events(result) if "op" not in entry] == ["EBUSY"]
+    assert not (tmp_path / "r.prom.tmp").exists()
+
+
+def test_a_huge_file_is_no_measure(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        file = Path(memory, "r.prom")
+        file.touch()
+        os.truncate(file, 1 << 30)
+        recovers(tmp_path, metrics=f"prom:{file}")
+        assert file.stat().st_size < 4096 and file.stat().st_blocks * 512 <= 300000
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o644, 0o600])
@@ -147,26 +199,29 @@ def test_the_mode_that_the_operator_chose_stays(tmp_path, mode):
     assert stat.S_IMODE(file.stat().st_mode) == mode and "retryshim_retries_total{" in file.read_text()
 
 
-def test_a_planted_link_is_replaced_and_not_followed(tmp_path):
-    (tmp_path / "target").write_text("theirs")
-    (tmp_path / "r.prom.tmp").symlink_to("target")
-    recovers(tmp_path, metrics=f"prom:{tmp_path}/r.prom")
-    assert (tmp_path / "target").read_text() == "theirs"
-    assert "retryshim_recovered_total{" in (tmp_path / "r.prom").read_text() and not (tmp_path / "r.prom").is_symlink()
+@pytest.mark.parametrize("kind, reason", [("symlink_to", "ELOOP"), ("hardlink_to", "EPERM")])
+def test_a_planted_link_is_named_and_not_followed(tmp_path, kind, reason):
+    target, other = tmp_path / "target", tmp_path / "r.prom.tmp"
+    target.write_text("theirs")
+    getattr(other, kind)(target)
+    result = recovers(tmp_path, metrics=f"prom:{tmp_path}/r.prom")
+    assert [entry["reason"] for entry in events(result) if "op" not in entry] == [reason]
+    assert target.read_text() == other.read_text() == "theirs" and not (tmp_path / "r.prom").exists()
 
 
-def test_another_users_lock_in_a_sticky_folder_is_named(tmp_path):
-    """It cannot be removed there, and is no writer of ours."""
-    (tmp_path / "r.prom.tmp").touch()
-    os.chown(tmp_path / "r.prom.tmp", 1, 1)
-    os.chmod(tmp_path, 0o1777)
-    for folder in [tmp_path, *tmp_path.parents[:2]]:
+@pytest.mark.parametrize("name, reason", [("r.prom.tmp", "EACCES"), ("r.prom", "EPERM")])
+def test_another_users_file_in_a_sticky_folder_is_named(tmp_path, name, reason):
+    (tmp_path / name).touch()
+    os.chown(tmp_path / name, 1, 1)
+    for folder in tmp_path.parents[:2]:
         os.chmod(folder, folder.stat().st_mode | 0o055)
+    os.chmod(tmp_path, 0o1777)
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *CURL]
     with FaultServer(["503", "200"], port=PORT):
         result = run(argv, metrics=f"prom:{tmp_path}/r.prom", state=f"{tmp_path}/nobodys", diag_file=f"{tmp_path}/diag", **QUICK)
     assert result.stdout == b"ok\n"
-    assert [entry["reason"] for entry in events(result) if entry.get("variable") == "RETRY_METRICS"] == ["EPERM"]
+    assert [entry["reason"] for entry in events(result) if entry.get("variable") == "RETRY_METRICS"] == [reason]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["diag", "nobodys", name]
 
 
 def test_a_pipe_that_nobody_reads_loses_lines_and_no_time(tmp_path):
