@@ -80,3 +80,8 @@ def test_small_stack_suffices(sink):
 def test_smallest_stack_suffices_without_diagnostics():
     """PTHREAD_STACK_MIN, of which the program's own connect needs half."""
     assert stack(16384, diag=0) < stack(16384, shim=False) + 4096
+
+
+@pytest.mark.parametrize("sink", METRICS.split(","))
+def test_smallest_stack_suffices_for_metrics(sink):
+    assert stack(16384, diag=0, metrics=sink, state="state") < stack(16384, shim=False) + 6656
