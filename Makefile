@@ -45,7 +45,7 @@ $(CLI_OBJECTS): | $(B)/cli-headers
 endif
 
 all: $(B)/libretryshim.so $(B)/retryshim
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -102,12 +102,18 @@ check-elf: $(B)/libretryshim.so
 
 # Two at a time: they mostly wait. Each prints when it has ended.
 check-programs: all $(FAULTSERVER)
-	@$(MAKE) --no-print-directory -j2 -Otarget check-clients check-hazards
+	@$(MAKE) --no-print-directory -j2 -Otarget check-clients check-hazards check-tools
 
 PYTEST = RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider
 
+# The command, and what operators use.
+TOOL_TESTS := $(foreach subject,cli report tail metrics,$(wildcard tests/programs/test_$(subject)*.py))
+
 check-clients:
-	$(PYTEST) tests/programs
+	$(PYTEST) $(filter-out $(TOOL_TESTS),$(wildcard tests/programs/test_*.py))
+
+check-tools:
+	$(PYTEST) $(TOOL_TESTS)
 
 check-hazards:
 	$(PYTEST) tests/faults tests/hazards
