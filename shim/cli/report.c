@@ -86,18 +86,15 @@ static const struct {
 	{"variable", JSON_STRING}, {"value", JSON_STRING}, {"default", JSON_STRING},
 };
 
-/* Other programs' lines have a member `event` as well. */
-static bool is_ours(const json_t *event)
+/* The page has words for these. */
+static bool is_known(const json_t *event)
 {
 	const char *name = event_text(event, "event");
-	bool has_nul = strlen(name) != json_string_length(json_object_get(event, "event"));
-	if (has_nul || event_text(event, "ts")[0] == '\0')
-		return false;
 	if (strcmp(name, "bad_value") == 0 || strcmp(name, "unused_value") == 0)
 		return true;
 	for (enum event known = EVENT_ATTEMPT_FAILED; known <= EVENT_FALLBACK; known++)
 		if (strcmp(name, event_name(known)) == 0)
-			return event_text(event, "op")[0] != '\0';
+			return true;
 	return false;
 }
 
@@ -117,7 +114,7 @@ static void take_line(struct report *report, const char *line, size_t length)
 {
 	json_t *event = length <= LINE_MOST ? event_read(line, length) : NULL;
 	report->lines++;
-	if (event != NULL && is_ours(event)) {
+	if (event != NULL && is_known(event)) {
 		json_t *known = known_members(event);
 		report_json(known, report->events);
 		json_decref(known);
@@ -146,7 +143,7 @@ static bool take_file(struct report *report, const char *name)
 	FILE *file = standard ? stdin : fopen(name, "re");
 	bool taken = file != NULL && take_lines(report, file);
 	if (!taken)
-		cli_error("cannot read %s: %s", standard ? "standard input" : name, strerror(errno));
+		cli_error("cannot read %s%s%s: %s", standard ? "" : "'", standard ? "standard input" : name, standard ? "" : "'", strerror(errno));
 	if (file != NULL && !standard)
 		fclose(file);
 	return taken;
@@ -162,7 +159,7 @@ static json_t *any_text(const char *text)
 		return json;
 	char *ascii = cli_format("%s", text);
 	for (char *c = ascii; *c != '\0'; c++)
-		*c = *c >= 0 && *c < 0x7f ? *c : '?';
+		*c = (unsigned char)*c < 0x7f ? *c : '?';
 	json = json_string(ascii);
 	free(ascii);
 	return json;

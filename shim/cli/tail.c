@@ -1,11 +1,13 @@
 /* `retryshim tail`: JSON diagnostics as lines for people, as they come. */
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <unistd.h>
 
 #include "cli/tail.h"
 #include "retryshim/cli.h"
@@ -26,9 +28,12 @@ static const char help_text[] =
 	"Shows the JSON diagnostics (RETRY_DIAG_FORMAT=json) in each FILE as a line each, in the words of the text "
 	"diagnostics, and goes on with what programs add: also when FILE is rotated or cut off, or does not exist yet."
 	"\v"
-	"Without FILE, or where it is -, standard input is shown to its end, all of it.\n"
+	"Without FILE, or where it is -, standard input is shown to its end. A FIFO\n"
+	"that you may write to has no end, except with --no-follow. Of both, and of\n"
+	"other pipes, all is shown as it comes: -n is for files.\n"
 	"A line is: local time, program[pid], the start of the operation's id, target:\n"
-	"what happened. Lines that are no JSON diagnostics are passed over.\n"
+	"what happened. Lines that are no JSON diagnostics are passed over. Lines that\n"
+	"are cut off within a second of being written may be lost.\n"
 	"\n"
 	"GLOBS is a comma list with * and ?; HOSTS is written as for RETRY_HOSTS, and\n"
 	"matches what the line shows, be it a name or an address.\n"
@@ -114,6 +119,15 @@ static bool read_color(const char *when, bool *colours)
 	return *colours || strcmp(when, "auto") == 0 || strcmp(when, "never") == 0;
 }
 
+/* The second one would wait for what the first is given. */
+static bool standard_input_twice(const struct arguments *arguments)
+{
+	int count = 0;
+	for (int i = 0; i < arguments->file_count; i++)
+		count += strcmp(arguments->files[i], "-") == 0;
+	return count > 1;
+}
+
 static int check_arguments(struct arguments *arguments)
 {
 	struct tail *tail = &arguments->tail;
@@ -123,6 +137,8 @@ static int check_arguments(struct arguments *arguments)
 		return cli_usage_error("tail", "--color: '%s' is neither always, never nor auto", arguments->color);
 	if (tail->view.targets != NULL && !match_hosts_valid(tail->view.targets))
 		return cli_usage_error("tail", "--target: '%s' is not written as RETRY_HOSTS is", tail->view.targets);
+	if (standard_input_twice(arguments))
+		return cli_usage_error("tail", "standard input (-) is given more than once");
 	return CLI_OK;
 }
 
@@ -151,6 +167,10 @@ int cli_tail(int argc, char **argv)
 	parse_arguments(&arguments, argc, argv);
 	if (check_arguments(&arguments) != CLI_OK)
 		return CLI_USAGE;
+	if (fcntl(STDOUT_FILENO, F_GETFD) < 0) { /* a file would be opened in its place */
+		cli_error("cannot write to standard output: %s", strerror(errno));
+		return CLI_FAILED;
+	}
 	tail->inotify = tail->follow && arguments.files != alone ? inotify_init1(IN_NONBLOCK | IN_CLOEXEC) : -1;
 	make_inputs(tail, arguments.files, arguments.file_count);
 	for (int i = 0; i < tail->count && status == CLI_OK; i++)

@@ -6,6 +6,7 @@
 #define RETRYSHIM_CLI_TAIL_H
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,7 +69,11 @@ struct tail {
 	struct tail_input *inputs;
 };
 
-/* A regular file is followed by its name. Anything else is read as it comes, to its end. */
+/* As long as an event may be: its time is among them, and tells it from any other. */
+enum { TAIL_MARK_BYTES = 1024 };
+
+/* A regular file is followed by its name. Anything else is read as it comes, to its end; a FIFO that is followed has
+ * none. */
 struct tail_input {
 	const struct tail *tail;
 	const char *path; /* "-": standard input */
@@ -79,6 +84,9 @@ struct tail_input {
 	dev_t device;
 	ino_t inode;
 	off_t offset;  /* by_name: read up to here */
+	char mark[TAIL_MARK_BYTES]; /* by_name: what stood before it, mark_length of it */
+	size_t mark_length;
+	struct pollfd *end; /* NULL: not waited for */
 	uint64_t skip; /* lines that would be shown are passed over, so many */
 	struct tail_lines lines;
 };

@@ -12,16 +12,20 @@
 
 enum { LOOK_EVERY_MS = 1000, OUTPUT = 0, NOTICES, INPUTS };
 
-/* True while one of them is live. */
-static bool look(struct tail *tail, struct pollfd *ends)
+/* True while one of them is live. Of `ends`, *count are to be polled: descriptors that are open alone, since poll(2)
+ * refuses more than RLIMIT_NOFILE. */
+static bool look(struct tail *tail, struct pollfd *ends, nfds_t *count)
 {
 	bool live = false;
+	*count = INPUTS;
 	for (int i = 0; i < tail->count; i++) {
 		struct tail_input *input = &tail->inputs[i];
 		if (input->by_name && tail->follow)
 			tail_input_follow(input);
-		ends[INPUTS + i] = (struct pollfd){.fd = input->by_name ? -1 : input->fd, .events = POLLIN};
 		live = live || tail_input_live(input);
+		input->end = input->by_name || input->fd < 0 ? NULL : &ends[(*count)++];
+		if (input->end != NULL)
+			*input->end = (struct pollfd){.fd = input->fd, .events = POLLIN};
 	}
 	return live;
 }
@@ -45,6 +49,7 @@ static void drop_notices(int notices)
 
 void tail_follow(struct tail *tail)
 {
+	nfds_t count;
 	struct pollfd *ends = calloc(INPUTS + (size_t)tail->count, sizeof *ends);
 	if (ends == NULL) {
 		cli_error("out of memory");
@@ -52,8 +57,8 @@ void tail_follow(struct tail *tail)
 	}
 	ends[OUTPUT].fd = STDOUT_FILENO;
 	ends[NOTICES] = (struct pollfd){.fd = tail->inotify, .events = POLLIN};
-	while (look(tail, ends)) {
-		int ready = poll(ends, INPUTS + (nfds_t)tail->count, LOOK_EVERY_MS);
+	while (look(tail, ends, &count)) {
+		int ready = poll(ends, count, LOOK_EVERY_MS);
 		if (ready < 0 && errno != EINTR) {
 			cli_error("cannot wait for input: %s", strerror(errno));
 			exit(CLI_FAILED);
@@ -64,7 +69,7 @@ void tail_follow(struct tail *tail)
 		if (ends[NOTICES].revents != 0)
 			drop_notices(tail->inotify);
 		for (int i = 0; i < tail->count; i++)
-			if (ends[INPUTS + i].revents != 0)
+			if (tail->inputs[i].end != NULL && tail->inputs[i].end->revents != 0)
 				tail_input_drain(&tail->inputs[i]);
 	}
 	free(ends);

@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "cli/tail.h"
@@ -16,16 +18,16 @@ enum { BLOCK_BYTES = 65536 };
 
 static bool is_standard(const struct tail_input *input) { return strcmp(input->path, "-") == 0; }
 
-/* "cannot open 'FILE': No such file or directory", of errno. */
-static void complain(const struct tail_input *input, const char *what)
+/* "cannot read 'FILE': No such file or directory" */
+static void complain(const struct tail_input *input, const char *what, const char *why)
 {
 	const char *quote = is_standard(input) ? "" : "'";
-	cli_error("%s %s%s%s: %s", what, quote, is_standard(input) ? "standard input" : input->path, quote, strerror(errno));
+	cli_error("%s %s%s%s: %s", what, quote, is_standard(input) ? "standard input" : input->path, quote, why);
 }
 
 void tail_input_failed(const struct tail_input *input)
 {
-	complain(input, "cannot read");
+	complain(input, "cannot read", strerror(errno));
 	exit(CLI_FAILED);
 }
 
@@ -58,18 +60,43 @@ static void show_line(void *context, const char *line, size_t length)
 		input->skip--;
 }
 
-/* A file that has become shorter has begun anew: "copytruncate", as logrotate(8) calls it. */
+/* Fills `mark` with what stands before the offset, and returns how much that is. */
+static size_t read_mark(const struct tail_input *input, char mark[TAIL_MARK_BYTES])
+{
+	size_t length = input->offset < TAIL_MARK_BYTES ? (size_t)input->offset : TAIL_MARK_BYTES;
+	ssize_t got = pread(input->fd, mark, length, input->offset - (off_t)length);
+	if (got < 0)
+		tail_input_failed(input);
+	return (size_t)got;
+}
+
+/* A file that has become shorter has begun anew ("copytruncate", as logrotate(8) calls it), and so has one that has
+ * grown past its old length since, and holds something else there. */
+static bool was_cut_off(const struct tail_input *input, off_t size)
+{
+	char mark[TAIL_MARK_BYTES];
+	return size < input->offset || read_mark(input, mark) != input->mark_length ||
+	       memcmp(mark, input->mark, input->mark_length) != 0;
+}
+
+static void read_new(struct tail_input *input, off_t size)
+{
+	input->offset = tail_input_each(input, input->offset, size, show_line, input);
+	input->mark_length = read_mark(input, input->mark);
+}
+
 static void show_new(struct tail_input *input)
 {
 	struct stat file;
 	if (fstat(input->fd, &file) != 0)
 		tail_input_failed(input);
-	if (file.st_size < input->offset) {
+	if (was_cut_off(input, file.st_size)) {
+		cli_error("'%s' was cut off", input->path);
 		input->offset = 0;
 		input->lines.length = 0;
 		input->skip = 0;
 	}
-	input->offset = tail_input_each(input, input->offset, file.st_size, show_line, input);
+	read_new(input, file.st_size);
 }
 
 static void leave(struct tail_input *input)
@@ -110,6 +137,32 @@ static void watch(struct tail_input *input)
 	free(path);
 }
 
+/* A FIFO ends when its last writer closes it, as the shim does after each event; not while we could write as well. One
+ * that we may only read stays as it is; so does a pipe without a name, such as bash's <(...): its end is for good. */
+static int without_end(int fd)
+{
+	struct statfs system;
+	char *path = cli_format("/proc/self/fd/%d", fd); /* by its own name there might be another by now */
+	bool named = fstatfs(fd, &system) == 0 && system.f_type != PIPEFS_MAGIC;
+	int both = named ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+	free(path);
+	if (both < 0)
+		return fd;
+	close(fd);
+	return both;
+}
+
+/* As cat(1) has it: what it shows would be read again, without an end. */
+static void refuse_output(const struct tail_input *input, const struct stat *file)
+{
+	struct stat output;
+	if (!S_ISREG(file->st_mode) || fstat(STDOUT_FILENO, &output) != 0 || output.st_dev != file->st_dev ||
+	    output.st_ino != file->st_ino)
+		return;
+	complain(input, "cannot read", "it is standard output as well");
+	exit(CLI_FAILED);
+}
+
 /* False, errno set, if it cannot be read. O_NONBLOCK: a pipe that nobody writes to yet would hold up the others. */
 static bool open_input(struct tail_input *input)
 {
@@ -123,11 +176,13 @@ static bool open_input(struct tail_input *input)
 		errno = error;
 		return false;
 	}
-	input->fd = fd;
+	refuse_output(input, &file);
+	input->fd = S_ISFIFO(file.st_mode) && !standard && input->tail->follow ? without_end(fd) : fd;
 	input->by_name = !standard && S_ISREG(file.st_mode);
 	input->device = file.st_dev;
 	input->inode = file.st_ino;
 	input->offset = 0;
+	input->mark_length = 0;
 	input->told = false;
 	return true;
 }
@@ -136,7 +191,7 @@ static bool open_input(struct tail_input *input)
 static void tell_waiting(struct tail_input *input)
 {
 	if (!input->told)
-		complain(input, "waiting for");
+		complain(input, "waiting for", strerror(errno));
 	input->told = true;
 }
 
@@ -150,7 +205,7 @@ static void show_past(struct tail_input *input)
 		input->skip = tail->lines;
 	else
 		input->offset = tail_past(input, file.st_size);
-	show_new(input);
+	read_new(input, file.st_size);
 }
 
 bool tail_input_begin(struct tail_input *input)
@@ -158,7 +213,7 @@ bool tail_input_begin(struct tail_input *input)
 	const bool follow = input->tail->follow;
 	bool opened = open_input(input);
 	if (!opened && (errno != ENOENT || !follow)) {
-		complain(input, "cannot open");
+		complain(input, "cannot read", strerror(errno));
 		return false;
 	}
 	if (!opened)

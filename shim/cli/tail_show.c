@@ -1,14 +1,40 @@
 /* One line of a file as one line for people: when, who, which operation, where to: what happened. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/events.h"
 #include "cli/status.h"
 #include "cli/tail.h"
 #include "retryshim/cli.h"
+
+/* ---- reading ---------------------------------------------------------------------------------------- */
+
+/* A NUL would end a text: what follows it must neither hide nor escape a filter. Another control character is shown in
+ * the same way, and means nothing in a target. */
+static void replace_nul(json_t *text)
+{
+	size_t length = json_string_length(text);
+	if (!json_is_string(text) || strlen(json_string_value(text)) == length)
+		return;
+	char *shown = cli_format("%*s", (int)length, "");
+	for (size_t i = 0; i < length; i++)
+		shown[i] = (char)(json_string_value(text)[i] != '\0' ? json_string_value(text)[i] : '\001');
+	json_string_setn_nocheck(text, shown, length);
+	free(shown);
+}
+
+static json_t *read_event(const char *line, size_t length)
+{
+	json_t *event = event_read(line, length);
+	for (void *at = json_object_iter(event); at != NULL; at = json_object_iter_next(event, at))
+		replace_nul(json_object_iter_value(at));
+	return event;
+}
 
 /* ---- what is wanted -------------------------------------------------------------------------------- */
 
@@ -27,7 +53,7 @@ static bool takes(const struct tail_view *view, const json_t *event)
 
 bool tail_wanted(const struct tail_view *view, const char *line, size_t length)
 {
-	json_t *event = event_read(line, length);
+	json_t *event = read_event(line, length);
 	bool wanted = event != NULL ? takes(view, event) : view->others;
 	json_decref(event);
 	return wanted;
@@ -75,18 +101,45 @@ static void put(const struct tail_view *view, const char *colour, const char *te
 	free(shown);
 }
 
-/* HH:MM:SS.mmm here, of an RFC 3339 time in UTC. */
-static void put_time(const struct tail_view *view, const char *ts)
+/* An RFC 3339 time in UTC as it is here, and its three digits of milliseconds. */
+static bool read_time(const char *ts, struct tm *local, const char **milliseconds)
 {
-	struct tm utc = {0}, local;
+	struct tm utc = {0};
 	const char *point = strptime(ts, "%Y-%m-%dT%H:%M:%S", &utc);
 	size_t digits = point != NULL && point[0] == '.' ? strspn(point + 1, "0123456789") : 0;
 	time_t seconds = timegm(&utc);
-	char *text;
-	if (digits >= 3 && strcmp(point + 1 + digits, "Z") == 0 && localtime_r(&seconds, &local) != NULL)
-		text = cli_format("%02d:%02d:%02d.%.3s", local.tm_hour, local.tm_min, local.tm_sec, point + 1);
-	else
-		text = cli_format("--:--:--.---");
+	*milliseconds = digits >= 3 ? point + 1 : "";
+	return digits >= 3 && strcmp(point + 1 + digits, "Z") == 0 && localtime_r(&seconds, local) != NULL;
+}
+
+/* A line of its own, where another day begins than that of the event before; today is known. */
+static void put_day(const struct tail_view *view, const struct tm *local)
+{
+	static struct tm last;
+	time_t now = time(NULL);
+	if (last.tm_mday == 0 && localtime_r(&now, &last) == NULL) /* no month has a day 0: this is the first */
+		return;
+	bool same = local->tm_year == last.tm_year && local->tm_yday == last.tm_yday;
+	last = *local;
+	if (same)
+		return;
+	char *text = cli_format("--- %04d-%02d-%02d ---", local->tm_year + 1900, local->tm_mon + 1, local->tm_mday);
+	put(view, dim, text);
+	putchar('\n');
+	free(text);
+}
+
+/* HH:MM:SS.mmm here. */
+static void put_time(const struct tail_view *view, const char *ts)
+{
+	struct tm local;
+	const char *milliseconds;
+	if (!read_time(ts, &local, &milliseconds)) {
+		put(view, dim, "--:--:--.---");
+		return;
+	}
+	put_day(view, &local);
+	char *text = cli_format("%02d:%02d:%02d.%.3s", local.tm_hour, local.tm_min, local.tm_sec, milliseconds);
 	put(view, dim, text);
 	free(text);
 }
@@ -133,6 +186,8 @@ static void show_event(const struct tail_view *view, const json_t *event)
 
 static void show_other(const struct tail_view *view, const char *line, size_t length)
 {
+	if (length > 0 && line[length - 1] == '\r') /* of a CRLF */
+		length--;
 	char *text = cli_format("%*s", (int)length, "");
 	for (size_t i = 0; i < length; i++)
 		text[i] = (char)(line[i] == '\t' ? ' ' : line[i] != '\0' ? line[i] : '?');
@@ -143,7 +198,7 @@ static void show_other(const struct tail_view *view, const char *line, size_t le
 
 void tail_show(const struct tail_view *view, const char *line, size_t length)
 {
-	json_t *event = event_read(line, length);
+	json_t *event = read_event(line, length);
 	if (event != NULL && takes(view, event))
 		show_event(view, event);
 	else if (event == NULL && view->others)
@@ -153,6 +208,10 @@ void tail_show(const struct tail_view *view, const char *line, size_t length)
 
 void tail_flush(void)
 {
-	if (fflush(stdout) != 0 || ferror(stdout))
-		exit(CLI_FAILED); /* main.c says why */
+	bool failed = ferror(stdout) != 0;
+	errno = 0;
+	if (fflush(stdout) == 0 && !failed)
+		return;
+	cli_error("cannot write to standard output%s%s", errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+	_exit(CLI_FAILED); /* at exit main.c would say it again, and no longer know why */
 }

@@ -1,7 +1,9 @@
 """Pages of `retryshim report`: made from events, taken apart as text, and opened in a Chromium without a window."""
 
+import atexit
 import contextlib
 import datetime
+import functools
 import itertools
 import json
 import re
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 
 from harness import BUILD, need
 
@@ -190,6 +193,9 @@ class Page:
         assert found, selector
         return found
 
+    def pointer(self):
+        return ActionChains(self.driver, duration=20)  # ms for each move
+
     def keys(self, *keys):
         """To whatever has the focus."""
         self.driver.switch_to.active_element.send_keys(*keys)
@@ -224,10 +230,17 @@ def page_in(driver, folder):
 # ---- for tests to import ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@functools.cache
+def shared_chromium():
+    """One for all modules: a fixture that is imported is another one in each."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(chromium())
+
+
+@pytest.fixture
 def driver():
-    with chromium() as driver:
-        yield driver
+    return shared_chromium()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,15 @@ class TestCommand:
         assert done.stderr == "retryshim: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.parametrize("char", ["signed", "unsigned"])
+def test_compiles_whatever_char_is(char):
+    """It is unsigned on aarch64."""
+    warnings = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
+    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", f"-f{char}-char", *warnings, "-fsyntax-only",
+                    "-Iinclude", "-Ishim", "shim/cli/report.c", "shim/cli/report_page.c"],
+                   cwd=Path(__file__).parents[2], check=True, timeout=60)
+
+
 class TestFiles:
     def test_files_and_standard_input(self, tmp_path):
         one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
@@ -97,7 +107,7 @@ class TestFiles:
         good.write_bytes(TWO)
         (tmp_path / "folder").mkdir()
         bad = str(tmp_path / name) if name else ""
-        assert report(str(good), bad, check=1) == f"retryshim: cannot read {bad}: {why}\n"
+        assert report(str(good), bad, check=1) == f"retryshim: cannot read '{bad}': {why}\n"
 
     def test_title_and_name_of_any_bytes(self, tmp_path):
         path = os.path.join(os.fsencode(tmp_path), b"caf\xe9 \xff.jsonl")

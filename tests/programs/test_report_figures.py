@@ -45,6 +45,12 @@ class TestFigures:
         assert page.tiles() == TILES
         assert page.texts("#facts-line li")[-1] == "3 lines were no events"
 
+    def test_nothing_but_settings(self, page):
+        page.make(lines([{"ts": "2026-03-01T12:00:00Z", "pid": 1, "event": "unused_value", "variable": "RETRY_STATE",
+                          "value": "/x", "reason": "EACCES"}]))
+        assert page.texts("#notices li") == ["RETRY_STATE=/x is not used (EACCES)"]
+        assert not page.find("#nothing").is_displayed()  # it would ask whether these are ours
+
     @pytest.mark.parametrize("content", [b"", b"nonsense\n"])
     def test_no_events(self, page, content):
         page.make(content)
@@ -90,6 +96,13 @@ class TestFigures:
         page.make(lines(told, [{**told[1], "pid": 101}]))  # a forked child's
         assert page.tiles()["recovered"] == "2"
 
+    def test_retries_of_a_forked_child_are_those_that_it_told(self, page):
+        told = operation(("attempt_failed", 50, 1, {"delay_ms": 200}), ("attempt_failed", 300, 2, {"delay_ms": 400}),
+                         ("succeeded", 750, 3))
+        page.make(lines(told, [{**told[2], "pid": 101}]))  # forked in the second backoff
+        assert page.tiles()["retries"] == "3"
+        assert page.totals("by-target") == {"db:5432": [2, 3, 2, 0]} and page.totals("by-error")["ECONNREFUSED"][1] == 2
+
     def test_events_of_no_elapsed_time(self, page):
         told = recovered(failed=100, end=1150)
         for event in told:
@@ -97,16 +110,50 @@ class TestFigures:
         page.make(lines(told))
         assert page.rows()[0]["took"] == "1.05 s"  # since the first event: when the first attempt began is not told
 
+    @staticmethod
+    def without_elapsed(told, *times):
+        return [{**{key: event[key] for key in event if key != "elapsed_ms"}, "ts": f"2026-03-01T{time}Z"}
+                for event, time in zip(told, times)]
+
+    def test_a_clock_that_was_set_and_no_elapsed_time(self, page):
+        told = operation(("attempt_failed", 0, 1, {"delay_ms": 1000}), ("attempt_failed", 0, 2, {"delay_ms": 9000}),
+                         ("succeeded", 0, 3))
+        page.make(lines(self.without_elapsed(told, "12:00:00", "09:00:00", "09:00:02")))
+        row = page.rows()[0]
+        assert (row["time"], row["took"], row["outcome"]) == ("12:00:00.000", "2.00 s", "recovered from ECONNREFUSED")
+        tiles = page.tiles()
+        assert (tiles["waiting that paid off"], tiles["saved by evidence"]) == ("2.00 s", "0 ms")
+        page.find(".body .row").click()
+        assert page.texts(".details tbody td:nth-child(2)") == ["+0 ms", "+0 ms", "+2.00 s"]
+        assert page.texts(".details tbody td:nth-child(3)") == ["1/3", "2/3", "3/3"]
+        assert "went back by 3h 00m" in page.text(".details")
+
+    def test_nothing_is_saved_without_elapsed_time(self, page):
+        page.make(lines(self.without_elapsed(recovered(delay=9000), "12:00:00", "12:00:01")))
+        assert page.tiles()["saved by evidence"] == "0 ms"
+        page.find(".body .row").click()
+        assert "clock" not in page.text(".details")
+
+    def test_what_failed_after_the_success_takes_no_time_away(self, page):
+        page.make(lines(operation(("succeeded", 100, 2), ("attempt_failed", 900, 3))))
+        assert page.tiles()["waiting that paid off"] == "0 ms"
+
     def test_end_without_a_beginning(self, page):
         page.make(lines(recovered()[1:], exhausted()[2:]))
         assert page.tiles()["waiting that paid off"] == "0 ms"
         assert [row["attempts"] for row in page.rows()] == ["2", "3"]
 
     def test_numbers_that_make_no_sense(self, page):
-        nonsense = [{"elapsed_ms": -5}, {"elapsed_ms": 10 ** 14}, {"elapsed_ms": 2 ** 60}, {"attempt": -1}, {"attempt": 2 ** 53},
-                    {"delay_ms": -1}, {"pid": -1}, {"ts": "0001-01-01T00:00:00Z"}, {"ts": "9999-12-31T23:59:59.999999Z"}]
-        page.make(lines(*[[{**event, **each} for event in recovered()] for each in nonsense], *MIXED))
-        assert page.tiles()["recovered"] == str(3 + len(nonsense))
+        attempts = [{"attempt": number} for number in (-1, 1002, 2 ** 53 - 1, 2 ** 53)]
+        others = [*[{name: number} for name in ("elapsed_ms", "delay_ms") for number in (-5, 10 ** 14, 2 ** 53 - 1, 2 ** 60)],
+                  {"pid": -1}, {"ts": "0000-01-01T00:00:00Z"}, {"ts": "9999-12-31T23:59:59.999999Z"}]
+        no_times = [{"ts": ts} for ts in ("+275760-09-13T00:00:00.000Z", "+275760-09-12T23:59:59.000Z",
+                                          "-271821-04-20T00:00:00.000Z", "2026-03-01", "2026-13-01T00:00:00Z", "0")]
+        page.make(lines(*[[{**event, **each} for event in recovered()] for each in (*attempts, *others, *no_times)], *MIXED))
+        assert page.tiles()["recovered"] == str(3 + len(attempts) + len(others))
+        assert page.tiles()["retries"] == str(5 + len(others))
+        assert page.texts("#facts-line li")[-1] == f"{2 * len(no_times)} lines were no events"
+        assert page.rows()[0]["time"].endswith(" 23:59:59.900")  # 0.1 s before there were years of four digits
         page.choose("bars", "by the clock")
         page.choose("bars", "from each start")
 

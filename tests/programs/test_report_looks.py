@@ -6,7 +6,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from harness import FaultServer, wait_until
-from report_page import MIXED, driver, lines, page, recovered  # noqa: F401
+from report_page import MIXED, driver, given_up, lines, page, recovered  # noqa: F401
 
 
 class TestHostileNames:
@@ -41,7 +41,7 @@ class TestHostileNames:
     @pytest.mark.parametrize("name, shown", [
         ("\u202egpj.exe", "\\u202egpj.exe"), ("a\u2028b", "a\\u2028b"), ("a\u0000b\n", "a\\u0000b\\u000a"),
         ("a\u200bb", "a\\u200bb"), ("a\u00a0b c", "a\\u00a0b c"), ("\U000e0041", "\\ue0041"),
-        ("日本:443", "日本:443"), ("", "(none)")])
+        ("日本:443", "日本:443"), ("", "(none)"), ("(none)", "\\u0028none)")])
     def test_what_cannot_be_seen_is_shown(self, page, name, shown):
         page.make(lines(recovered(target=name, program=name)))
         assert page.rows()[0]["target"] == shown and page.rows()[0]["program"] == f"{shown}[100]"
@@ -63,7 +63,8 @@ class TestHostileNames:
             wait_until(lambda: page.each("img", "node.complete") == [True])
             assert page.js("return typeof window.pwned") == "undefined"
             assert trap.accepts() == []
-        told = page.complaints()
+        told = []
+        wait_until(lambda: told.extend(page.complaints()) or len(told) >= 4)
         assert len(told) == 4 and all("Content Security Policy" in each or "Trusted" in each for each in told)
         page.loaded()
 
@@ -118,6 +119,16 @@ class TestLooks:
         for box in "html", ".grid", ".details":
             assert page.each(box, "node.scrollWidth - node.clientWidth") == [0], box
         assert max(page.each("#page *", "node.getBoundingClientRect().right")) <= width
+
+    @pytest.mark.parametrize("width", [360, 600])
+    def test_outcomes_are_not_cut(self, page, width):
+        page.size(width, 800)
+        page.make(lines(*MIXED, given_up(target="database.example.com:5432")))
+        assert page.each(".row .outcome .cut", "node.scrollWidth - node.clientWidth") == [0] * 8
+
+    def test_buttons_are_large_enough(self, page):
+        page.make(lines(*MIXED))
+        assert min(page.each("button:not([hidden])", "node.offsetHeight")) >= 24
 
     def test_resizing(self, page):
         page.make(lines(*MIXED))

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from harness import wait_until
@@ -27,16 +26,24 @@ class TestFilters:
         assert page.rows() == [] and "none of them passes" in page.text("#summary")
         page.find("#clear").click()
         assert page.tiles() == TILES and page.hash() == ""
-        assert not page.find("#clear").is_enabled()
+        assert page.find("#clear").get_attribute("aria-disabled") == "true"
 
-    @pytest.mark.parametrize("words, count", [("budget", 1), ("4BF92F3577", 1), ("refused", 6), ("wget db", 2),
-                                              ("wget api saved", 0), ("unix:/run", 1), ("\\", 0), ("(", 0)])
-    def test_text(self, page, words, count):
+    def test_text(self, page):
         page.make(lines(*MIXED))
-        page.find("#text").send_keys(words)
-        assert len(page.rows()) == count
+        for words, count in [("budget", 1), ("4BF92F3577", 1), ("refused", 6), ("wget db", 2), ("wget api saved", 0),
+                             ("unix:/run", 1), ("\\", 0), ("(", 0)]:
+            page.find("#text").clear()
+            page.find("#text").send_keys(words)
+            assert len(page.rows()) == count, words
         page.keys(Keys.ENTER)  # there is nothing to be sent
         assert page.js("return [document.activeElement.id, location.search]") == ["text", ""]
+
+    def test_blanks_are_no_text(self, page):
+        page.make(lines(*MIXED))
+        page.find("#text").send_keys("  ")
+        assert page.find("#clear").get_attribute("aria-disabled") == "true"
+        page.keys("wget ")
+        assert page.hash() == "#text=wget" and page.find("#text").get_attribute("value") == "  wget "
 
     def test_rows_and_tiles_are_filters(self, page):
         page.make(lines(*MIXED))
@@ -61,7 +68,7 @@ class TestFilters:
         page.make(lines(*MIXED))
         chart = page.find(".chart")
         width = chart.size["width"]
-        mouse = ActionChains(page.driver).move_to_element_with_offset(chart, -width // 4, -20)
+        mouse = page.pointer().move_to_element_with_offset(chart, -width // 4, -20)
         mouse.click_and_hold().move_by_offset(width // 2, 0).release().perform()
         assert [row["time"] for row in page.rows()] == ["12:00:20.000", "12:00:30.000", "12:00:40.000"]
         assert page.tiles()["recovered"] == "1"
@@ -69,13 +76,13 @@ class TestFilters:
         page.find("#whole").click()
         assert page.tiles() == TILES
         first = int(width * (1.5 / 63 - 0.5))  # from the middle; a second before and behind are the margins
-        ActionChains(page.driver).move_to_element_with_offset(chart, first, -20).click().perform()  # one bin
+        page.pointer().move_to_element_with_offset(chart, first, -20).click().perform()  # one bin
         assert [row["time"] for row in page.rows()] == ["12:00:00.000"]
 
     def test_span_by_keyboard(self, page):
         page.make(lines(*MIXED))
         begin, end = page.all('.handle[role="slider"]')
-        ActionChains(page.driver).send_keys_to_element(begin, Keys.PAGE_UP, Keys.ARROW_RIGHT).perform()
+        page.pointer().send_keys_to_element(begin, Keys.PAGE_UP, Keys.ARROW_RIGHT).perform()
         assert page.js("return document.activeElement.dataset.key") == "from"
         assert "1 Mar 2026 12:00:0" in page.find('[data-key="from"]').get_attribute("aria-valuetext")
         assert page.rows()[0]["time"] == "12:00:10.000"
@@ -83,6 +90,15 @@ class TestFilters:
         assert [row["time"] for row in page.rows()] in ([], ["12:01:00.000"])
         page.keys(Keys.ESCAPE)
         assert page.tiles() == TILES
+
+    def test_focus_stays_where_it_was_of_use(self, page):
+        page.make(lines(*MIXED))
+        page.choose("program", "wget")
+        page.find("#clear").send_keys(Keys.ENTER)
+        assert page.tiles() == TILES and page.js("return document.activeElement.id") == "clear"
+        page.open("#from=2026-03-01T12:00:15Z&to=2026-03-01T12:00:45Z")
+        page.find("#whole").send_keys(Keys.ENTER)
+        assert page.tiles() == TILES and page.js("return document.activeElement.dataset.key") == "from"
 
     def test_sorting(self, page):
         page.make(lines(*MIXED))
@@ -111,7 +127,8 @@ class TestFilters:
 
     @pytest.mark.parametrize("nonsense", [
         "#target=nobody&program=__proto__&error=constructor", "#sort=__proto__&bars=toString&open=1", "#from=x&to=y",
-        "#from=2027-01-01&to=2026-01-01", "#%E0%A4%A&&&=%", "#text=" + "x" * 5000, "#<script>window.pwned=1</script>"])
+        "#from=2027-01-01&to=2026-01-01", "#%E0%A4%A&&&=%", "#text=" + "x" * 5000, "#<script>window.pwned=1</script>",
+        "#from=-271821-04-20T00:00:00.000Z&to=%2B275760-09-13T00:00:00.000Z&bars=clock"])
     def test_address_without_sense(self, page, nonsense):
         page.make(lines(*MIXED)).open(nonsense)
         assert page.tiles() == TILES and len(page.rows()) == 7
@@ -163,6 +180,61 @@ class TestTimeline:
         page.all(".body .row")[1].click()
         assert page.all(".details") == []
 
+    def test_marking_text_is_not_opening(self, page):
+        page.make(lines(*MIXED))
+        name = page.find("#row-1 .target .cut")
+        mouse = page.pointer().move_to_element_with_offset(name, -name.size["width"] // 2 + 1, 0)
+        mouse.click_and_hold().move_by_offset(30, 0).release().perform()
+        assert page.js("return getSelection().toString()") in "api:443" and page.all(".details") == []
+        page.find("#row-1 .took").click()
+        assert len(page.all(".details")) == 1
+
+    def test_focus_in_details(self, page):
+        page.make(lines(*MIXED))
+        page.all(".body .row")[1].click()
+        page.js("document.querySelectorAll('.details button')[1].focus()")
+        before = self.box(page, "#row-0 .bar")["width"]
+        page.size(1100, 900)
+        wait_until(lambda: self.box(page, "#row-0 svg.bar")["width"] not in (before, 0))
+        assert page.js("return document.activeElement.textContent") == "Only this program"
+        order = page.each(".body > *", "node.dataset.index ?? node.className")
+        assert order == ["0", "1", "opened", "2", "3", "4", "5", "6"]
+        page.keys(Keys.ARROW_DOWN)  # the button's
+        assert page.active() == 1
+        page.keys(Keys.ESCAPE)
+        assert page.all(".details") == [] and page.js("return document.activeElement.className").startswith("grid")
+
+    def test_focus_in_details_that_a_filter_takes_away(self, page):
+        page.make(lines(*MIXED))
+        page.all(".body .row")[1].click()
+        page.js("document.querySelector('.details button').focus(); location.hash = '#outcome=exhausted'")
+        wait_until(lambda: len(page.rows()) == 1)
+        assert page.all(".details") == [] and page.js("return document.activeElement.className").startswith("grid")
+
+    @pytest.mark.parametrize("width, height", [(320, 256), (640, 360), (900, 300), (1400, 1000)])
+    def test_the_active_row_is_in_the_window(self, page, width, height):
+        page.size(width, height)
+        page.make(lines(*[recovered(at=second * SECOND, target=f"t{second}:1") for second in range(100)]))
+        page.js("document.querySelector('#timeline .grid').focus()")
+        for key in (Keys.END, Keys.PAGE_UP, Keys.HOME, Keys.PAGE_DOWN, Keys.PAGE_DOWN, Keys.ARROW_UP, Keys.HOME, Keys.END):
+            page.keys(key)
+            seen = page.js("""const row = document.querySelector(".row.active"), { left, top, bottom } = row.getBoundingClientRect();
+                return [top + 2, bottom - 2].map((y) => row.contains(document.elementFromPoint(left + 20, y)));""")
+            assert seen == [True, True], key
+
+    def test_places_of_rows_for_those_who_hear_them(self, page):
+        page.make(lines(*MIXED))
+        places = "node.getAttribute('aria-rowindex')"
+        assert page.each(".body [role=row]", places) == ["2", "3", "4", "5", "6", "7", "8"]
+        page.all(".body .row")[1].click()
+        assert page.each(".body [role=row]", places) == ["2", "3", "4", "5", "6", "7", "8", "9"]
+        grid = page.find("#timeline .grid")
+        assert (grid.get_attribute("aria-rowcount"), grid.get_attribute("aria-colcount")) == ("9", "8")
+        columns = "Array.from(node.children, (cell) => Number(cell.ariaColIndex))"
+        assert page.each(".head, #row-0", columns) == [list(range(1, 9))] * 2
+        page.all(".body .row")[1].click()
+        assert page.each(".body [role=row]", places)[-1] == "8" and grid.get_attribute("aria-rowcount") == "8"
+
     def test_tab_reaches_everything(self, page):
         page.make(lines(*MIXED))
         page.js("document.activeElement.blur()")
@@ -213,6 +285,13 @@ class TestCrowd:
         assert self.milliseconds(page, "program.selectedIndex = 3; program.dispatchEvent(new Event('change'))") < 2000
         assert self.milliseconds(page, "text.value = 'host-17'; text.dispatchEvent(new Event('input'))") < 2000
         assert page.text("#count").endswith(" of 20,000")
+        page.js("location.hash = '#target=host-2999:80'")  # the select has 2,000
+        wait_until(lambda: page.text("#count") == "6 of 20,000")
+        chosen = "return [target.selectedOptions[0].textContent, target.length]"
+        assert page.js(chosen) == ["host-2999:80 (6)", 2002]
+        page.choose("target", "host-7:80")
+        page.choose("target", "host-2999:80")
+        assert page.text("#count") == "6 of 20,000" and page.js(chosen) == ["host-2999:80 (6)", 2002]
         page.find("#clear").click()
         page.js("document.querySelector('#timeline .grid').focus()")
         page.keys(Keys.END)

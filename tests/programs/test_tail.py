@@ -45,7 +45,12 @@ def pids(text):
     return [int(pid) for pid in re.findall(r"\[(\d+)\]", text)]
 
 
-def tail(*arguments, stdin=None, check=0, prefix=(), **extra):
+def undated(text):
+    """Without the lines that say which day it is."""
+    return re.sub(r"^(\033\[2m)?--- [\d-]{10} ---(\033\[0m)?\n", "", text, flags=re.M)
+
+
+def tail(*arguments, stdin=None, check=0, prefix=(), dates=False, **extra):
     """Runs it to its end; its stdout, and its stderr if it failed as expected."""
     stdin = stdin.encode() if isinstance(stdin, str) else stdin or b""
     done = subprocess.run([*prefix, COMMAND, "tail", *map(str, arguments)], env=environment(**extra), input=stdin,
@@ -54,7 +59,7 @@ def tail(*arguments, stdin=None, check=0, prefix=(), **extra):
     assert done.returncode == check, (done.returncode, out, told)
     if check == 0:
         assert told == ""
-        return out
+        return out if dates else undated(out)
     return out, told
 
 
@@ -181,20 +186,39 @@ def test_line():
 
 
 @pytest.mark.parametrize("members, start", [
-    ({"op": None}, "curl[7] h:1: All"),
     ({"program": None}, "[7] 012345 h:1: All"),
     ({"pid": None}, "curl 012345 h:1: All"),
-    ({"pid": None, "program": None, "op": None, "target": None}, "All"),
+    ({"pid": None, "program": None, "target": None}, "012345 All"),
+    ({"op": None, "event": "bad_value", "variable": "V"}, "curl[7] h:1: bad_value"),
     ({"target": "unix:/run/x y"}, "curl[7] 012345 unix:/run/x y: All"),
 ])
 def test_what_is_missing_takes_no_place(members, start):
     assert tail(stdin=event(**members)).startswith(f"01:59:59.999 {start}")
 
 
-@pytest.mark.parametrize("ts", ["", "now", "2026-01-31T23:59:59Z", "2026-01-31T23:59:59.123", "2026-01-31T23:59:59.1Z", 1, None,
+@pytest.mark.parametrize("ts", ["now", "2026-01-31T23:59:59Z", "2026-01-31T23:59:59.123", "2026-01-31T23:59:59.1Z",
                                 "2026-01-31T23:59:59.123+01:00", "2026-99-31T23:59:59.123Z"])
 def test_no_time(ts):
-    assert tail(stdin=event(ts=ts)).startswith("--:--:--.--- curl[7]")
+    assert tail(stdin=event(ts=ts), dates=True).startswith("--:--:--.--- curl[7]")
+
+
+def test_days():
+    """Said before the first event that is not of today, and where another begins; local ones: it is two hours later."""
+    times = ["2026-01-31T21:59:59.999Z", "2026-01-31T22:00:00.000Z", "now", "2026-01-31T23:00:00.000Z",
+             "2025-02-01T01:00:00.000Z", "2025-02-01T01:00:00.000Z", "2025-01-31T23:00:00.000Z", "2026-02-01T01:00:00.000Z"]
+    shown = tail(stdin="noise\n" + "".join(event(ts=ts, pid=number) for number, ts in enumerate(times)), dates=True)
+    assert re.findall(r"--- .* ---|\[\d\]", shown) == [
+        "--- 2026-01-31 ---", "[0]", "--- 2026-02-01 ---", "[1]", "[2]", "[3]", "--- 2025-02-01 ---", "[4]", "[5]", "[6]",
+        "--- 2026-02-01 ---", "[7]"]
+    first = event(ts=times[0])
+    assert tail("--color=always", stdin=first, dates=True).startswith("\033[2m--- 2026-01-31 ---\033[0m\n\033[2m23:59")
+    assert tail("--program=wget", stdin=first, dates=True) == ""
+    while True:
+        now = time.gmtime(time.time() + 2 * 3600)
+        shown = tail(stdin=event(ts=time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())) + first, dates=True)
+        if now.tm_yday == time.gmtime(time.time() + 2 * 3600).tm_yday:
+            break
+    assert re.findall(r"--- .* ---|curl", shown) == ["curl", "--- 2026-01-31 ---", "curl"]
 
 
 @pytest.mark.usefixtures("network")
@@ -207,7 +231,11 @@ def test_trace():
 
 # ---- other lines, and hostile ones ----------------------------------------------------------------
 
-OTHERS = ["plain text", "{}", "[1]", '{"event":1}', '{"event":"x"', event()[:-2], event()[:-1] + "x", ""]
+OTHERS = ["plain text", "{}", "[1]", '{"event":1}', '{"event":"x"', event()[:-2], event()[:-1] + "x", "",
+          '{"event":"user logged in","user":"x","level":"info"}', '{"event":"started","ts":"2026-01-31T23:59:59.999Z"}',
+          *(event(**members).rstrip() for members in [
+              {"ts": None}, {"ts": ""}, {"ts": 1}, {"op": None}, {"op": ""}, {"op": 1}, {"event": ""}, {"event": "exhausted\0x"},
+              {"event": "bad_value"}, {"event": "unused_value", "variable": 1}])]
 
 
 def test_other_lines():
@@ -218,13 +246,27 @@ def test_other_lines():
 
 def test_other_lines_are_fit_for_a_terminal():
     shown = tail("--all", "--color=always", stdin=b"a\tb\x00c\x1b[31md\xff\xc3\xa9\xc2\x9b\r\n")
-    assert shown == "\033[2ma b?c?[31md?\u00e9??\033[0m\n"
+    assert shown == "\033[2ma b?c?[31md?\u00e9?\033[0m\n"
     assert tail("--all", stdin="\u00e9\n", LANG="C") == "?\n"
+
+
+def test_carriage_returns():
+    """One, at a line's end."""
+    assert tail("--all", stdin="a\r\n\r\nb\rc\r\r\n\nd") == "a\n\nb?c?\n\nd\n"
+    assert pids(tail(stdin=numbered(1).replace("\n", "\r\n"))) == [1]
+
+
+@pytest.mark.parametrize("member", ["program", "op", "target", "operation", "error", "message", "trace_id"])
+def test_nul_hides_nothing(member):
+    assert "go?od" in tail("--trace", stdin=event("not_retryable", **{"trace_id": "t", member: "go\0od"}))
+    if member in ("program", "target"):
+        assert tail(f"--{member}=go", stdin=event(**{member: "go\0od"})) == ""
 
 
 @pytest.mark.parametrize("member", ["program", "op", "target", "event", "operation", "error", "message", "trace_id", "ts"])
 def test_hostile_member(member):
-    nasty = "\033]0;x\007\r\n\u009b31m\u202e\x7f\u0000end%s%n"
+    nul = "" if member == "event" else "\0"  # an event of such a name is none
+    nasty = f"\033]0;x\007\r\n\u009b31m\u202e\x7f{nul}end%s%n"
     for extra in {}, {"event": "fallback", "fallback": nasty}, {"event": "bad_value", "variable": nasty, "value": "1", "default": ""}:
         shown = tail("--trace", stdin=event(**{**extra, member: nasty}))
         assert shown.count("\n") == 1 and NO_CONTROL.fullmatch(shown) and "\u202e" not in shown
@@ -251,7 +293,8 @@ def test_endless_line():
 
 def test_deep_and_huge_json():
     deep = "[" * 30000 + "]" * 30000
-    assert tail(stdin=f'{{"event":"x","message":{deep}}}\n{{"event":"x","pid":{"9" * 400}}}\n' + numbered(1)).count("\n") == 1
+    stdin = event().replace('"Connection refused"', deep) + event().replace("7", "9" * 400, 1) + numbered(1)
+    assert tail(stdin=stdin).count("\n") == 1
 
 
 # ---- filters --------------------------------------------------------------------------------------
@@ -300,7 +343,7 @@ def on_terminal(*arguments, until=None, **extra):
             os.write(main, b"\x03")
     os.close(main)
     os.close(end)
-    return process.returncode, shown.decode().replace("\r\n", "\n")
+    return process.returncode, undated(shown.decode().replace("\r\n", "\n"))
 
 
 @pytest.fixture
@@ -352,7 +395,34 @@ def test_full_disk(file, arguments):
     file.write_text(numbered(1))
     with open("/dev/full", "w") as full:
         done = subprocess.run([COMMAND, "tail", *arguments, file], env=environment(), timeout=30, stdout=full, stderr=subprocess.PIPE)
-    assert done.returncode == 1 and done.stderr.startswith(b"retryshim: cannot write to standard output")
+    assert done.returncode == 1
+    assert done.stderr == b"retryshim: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("text", ["", numbered(1)], ids=["empty", "event"])
+def test_closed_standard_output(file, text):
+    """Said at once, not with the first event; and no file is opened in its place."""
+    file.write_text(text)
+    told = tail(file, check=1, prefix=["sh", "-c", 'exec "$@" >&-', "sh"])[1]
+    assert told == "retryshim: cannot write to standard output: Bad file descriptor\n"
+
+
+@pytest.mark.parametrize("redirection", ['"$@" "$0" >> "$0"', '"$@" < "$0" >> "$0"', '"$@" --no-follow - "$0" < /dev/null >> "$0"'])
+def test_output_that_is_read(file, redirection):
+    """It would feed itself."""
+    file.write_text("noise\n")
+    told = tail("--all", "-n", "+1", check=1, prefix=["sh", "-c", f"exec {redirection}", file])[1]
+    name = "standard input" if redirection.startswith('"$@" <') else f"'{file}'"
+    assert told == f"retryshim: cannot read {name}: it is standard output as well\n"
+    assert file.read_text() == "noise\n"
+
+
+def test_output_that_takes_the_name_of_an_input(file, tmp_path):
+    with open(tmp_path / "out", "wb") as out:
+        process = subprocess.Popen([COMMAND, "tail", "--all", file], env=environment(), stdout=out, stderr=subprocess.PIPE)
+    assert b"waiting for" in process.stderr.readline()
+    (tmp_path / "out").rename(file)
+    assert b"it is standard output as well" in process.communicate(timeout=10)[1] and process.returncode == 1
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -362,6 +432,7 @@ def test_full_disk(file, arguments):
     (["--color=red"], "--color: 'red'"),
     (["--color="], "--color: ''"),
     (["--target=a b"], "--target: 'a b'"),
+    (["-", "file", "-"], "standard input (-) is given more than once"),
     *((["-n", text], f"-n: '{text}'") for text in ["", "+", "-1", "x", "1k", "++1", " 1", "99999999999999999999"]),
 ], ids=str)
 def test_bad_arguments(arguments, message):
@@ -373,5 +444,7 @@ def test_help_lists_every_option():
     text = tail("--help")
     options = set(re.findall(r'^\s*\{"([\w-]+)", (?:KEY_|\')', (ROOT / "shim/cli/tail.c").read_text(), re.M))
     assert len(options) == 12 and options == set(re.findall(r"^ .{5}--([\w-]+)", text, re.M))
+    assert max(map(len, text.splitlines())) < 80
+    assert "-n is for files" in text and "cut off within a second of being written may be lost" in text.replace("\n", " ")
     assert subprocess.check_output([COMMAND, "help", "tail"], text=True) == text
     assert "\n  tail " in subprocess.check_output([COMMAND, "help"], text=True)

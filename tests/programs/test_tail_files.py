@@ -103,7 +103,7 @@ def test_many_rotations(file):
 
 
 def test_cut_off(file):
-    """Each time it is shorter than it was: else nobody could tell."""
+    """Each time it is shorter than it was."""
     file.write_text(numbered(1, 2) + '{"event":')
     with Following(file) as it:
         it.sees(1, 2)
@@ -113,6 +113,25 @@ def test_cut_off(file):
         os.truncate(file, 0)
         add(file, event(pid=4, message=None))
         it.sees(1, 2, 3, 4)
+        it.until(lambda: it.told == f"retryshim: '{file}' was cut off\n" * 2)
+
+
+@pytest.mark.parametrize("before, after", [((1,), (3, 4, 5)), ((1, 2), (3, 4)), ((1, 2), (3, 4, 5)), ((), (3, 4))], ids=str)
+def test_cut_off_and_grown_again(file, before, after):
+    """Between two looks, to its old length or beyond; lines that are as long, and differ far from their ends only. What
+    stands there from the beginning is not read."""
+    file.write_text(numbered(*before))
+    with Following("-n0", file) as it:
+        wait_until(lambda: Path(f"/proc/{it.process.pid}/wchan").read_text().startswith(("do_poll", "poll", "do_sys_poll")))
+        it.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: " T " in Path(f"/proc/{it.process.pid}/stat").read_text())
+        os.truncate(file, 0)
+        add(file, numbered(*after))
+        it.process.send_signal(signal.SIGCONT)
+        it.sees(*after)
+        assert it.told.count("was cut off") == (1 if before else 0)
+        add(file, numbered(6))
+        it.sees(*after, 6)
 
 
 def test_deleted_and_made_again(file):
@@ -121,7 +140,7 @@ def test_deleted_and_made_again(file):
     with Following(file) as it:
         it.sees(1)
         file.unlink()
-        wait_until(lambda: not any("events.jsonl" in os.readlink(each.path) for each in os.scandir(f"/proc/{it.process.pid}/fd")))
+        wait_until(lambda: not any("events.jsonl" in os.path.realpath(each.path) for each in os.scandir(f"/proc/{it.process.pid}/fd")))
         file.write_text(numbered(2))
         it.sees(1, 2)
         assert it.told == ""
@@ -212,20 +231,20 @@ def test_unreadable_file(public_file):
     public_file.chmod(0)
     for arguments in [], ["--no-follow"]:
         out, told = tail(*arguments, public_file, check=1, prefix=NOBODY)
-        assert (out, told) == ("", f"retryshim: cannot open '{public_file}': Permission denied\n")
+        assert (out, told) == ("", f"retryshim: cannot read '{public_file}': Permission denied\n")
 
 
 def test_folder_and_missing_file(tmp_path):
     for arguments in [], ["--no-follow"]:
-        assert tail(*arguments, tmp_path, check=1) == ("", f"retryshim: cannot open '{tmp_path}': Is a directory\n")
+        assert tail(*arguments, tmp_path, check=1) == ("", f"retryshim: cannot read '{tmp_path}': Is a directory\n")
     missing = tmp_path / "missing"
-    assert tail("--no-follow", missing, check=1) == ("", f"retryshim: cannot open '{missing}': No such file or directory\n")
+    assert tail("--no-follow", missing, check=1) == ("", f"retryshim: cannot read '{missing}': No such file or directory\n")
 
 
 @pytest.mark.parametrize("redirection, why", [("</", "Is a directory"), ("<&-", "Bad file descriptor")])
 def test_unreadable_standard_input(redirection, why):
     out, told = tail(check=1, prefix=["sh", "-c", f'exec "$@" {redirection}', "sh"])
-    assert (out, told) == ("", f"retryshim: cannot open standard input: {why}\n")
+    assert (out, told) == ("", f"retryshim: cannot read standard input: {why}\n")
 
 
 # ---- how far back ---------------------------------------------------------------------------------
@@ -319,17 +338,83 @@ def test_pipe_beside_a_file(file, tmp_path):
         it.sees(1, 2, 3, 4, 5)
 
 
+def wait_until_open(it, path):
+    """realpath() bears with a descriptor that is closed meanwhile."""
+    wait_until(lambda: any(os.path.realpath(each.path) == str(path) for each in os.scandir(f"/proc/{it.process.pid}/fd")))
+
+
+def test_fifo_has_no_end(tmp_path):
+    """The shim opens its sink for each event, and closes it again. -n is for files."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Following("-n1", pipe) as it:
+        wait_until_open(it, pipe)
+        for number in range(1, 20, 2):
+            with open(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "w") as writer:  # fails where nobody reads
+                writer.write(numbered(number, number + 1))
+            it.sees(*range(1, number + 2))
+        assert it.process.poll() is None
+
+
+@pytest.mark.usefixtures("network")
+def test_fifo_as_the_sink(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Following(pipe) as it:
+        wait_until_open(it, pipe)
+        with Running(python('socket.create_connection(("127.0.0.1", PORT))'), diag_file=pipe, base_delay_ms=10, max_attempts=3) as one:
+            one.result()
+        it.until(lambda: it.shown.count("\n") == 3)
+        assert "All 3 attempts failed" in it.shown
+
+
+def test_fifo_ends_where_it_may_not_be_written(public_file):
+    """And with --no-follow."""
+    pipe = public_file.with_name("pipe")
+    os.mkfifo(pipe)
+    for mode, arguments in (0o644, []), (0o666, ["--no-follow"]):
+        pipe.chmod(mode)
+        with Following(*arguments, pipe, prefix=NOBODY) as it:
+            with open(pipe, "w") as writer:
+                writer.write(numbered(1))
+            it.sees(1)
+            assert it.ends() == 0
+
+
 def test_pipe_alone_ends():
     assert pids(tail("/dev/stdin", stdin=numbered(1, 2))) == [1, 2]
     assert tail("/dev/null") == ""
 
 
-def test_sleeps_while_nothing_happens(file):
-    """Waiting costs nothing, also when it reads what has an end."""
-    file.write_text(numbered(1))
-    with Following(file) as it, Following(stdin=subprocess.PIPE) as piped:
+def test_process_substitution_ends(file):
+    """A pipe that has a path, but no name."""
+    file.write_text(numbered(1, 2))
+    assert pids(tail(prefix=["bash", "-c", f'exec "$@" <(cat {file})', "bash"])) == [1, 2]
+
+
+def test_more_files_than_descriptors(tmp_path):
+    """Those that are missing have none."""
+    files = [tmp_path / str(number) for number in range(300)]
+    with Following(*files, prefix=["prlimit", "--nofile=256"]) as it:
+        it.until(lambda: it.told.count("waiting for") == 300)
+        files[299].write_text(numbered(1))
         it.sees(1)
+
+
+def test_sleeps_while_nothing_happens(file, tmp_path):
+    """Waiting costs nothing, also when it reads what has an end, or none; notices that have come are over."""
+    file.write_text(numbered(1))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Following(file) as it, Following(stdin=subprocess.PIPE) as piped, Following(pipe) as fifo:
+        it.sees(1)
+        with open(pipe, "w") as writer:
+            writer.write(numbered(1))
+        fifo.sees(1)
+        add(file, numbered(2))
+        (tmp_path / "sibling").touch()
+        it.sees(1, 2)
         time.sleep(1)
-        for each in it, piped:
+        for each in it, piped, fifo:
             fields = open(f"/proc/{each.process.pid}/stat").read().split()
             assert int(fields[13]) + int(fields[14]) < 10

@@ -29,7 +29,9 @@ function factsOf(operation) {
     ["op", visible(operation.op)],
     ["trace_id", operation.trace && visible(operation.trace)],
     ["saved", saved > 0 && `at least ${formatDuration(saved)}: another process had found the destination back`],
-    ["clock", jump > 0 && `wall clock and elapsed time part by ${formatDuration(jump)}: it was set, or the machine slept`],
+    ["clock", jump > 0 && (isClocked(operation.events)
+      ? `wall clock and elapsed time part by ${formatDuration(jump)}: it was set, or the machine slept`
+      : `the wall clock went back by ${formatDuration(jump)}, and no elapsed time is told: the times are lower bounds`)],
   ].filter(([, text]) => text);
 }
 

@@ -56,7 +56,7 @@ function figuresOf(operations) {
   for (const operation of operations) {
     const key = operation.outcome.key;
     figures.outcomes.set(key, figures.outcomes.get(key) + 1);
-    figures.retries += operation.attempts - 1;
+    figures.retries += operation.retries;
     figures.shared += operation.stretches.filter((stretch) => stretch.kind === "shared").length;
     if (key === "recovered") figures.paid += operation.waited;
     if (hasFailed(operation)) figures.vain += operation.waited;
@@ -74,7 +74,7 @@ function totalsOf(operations, facet) {
       if (!rows.has(value)) rows.set(value, { value, operations: 0, retries: 0, recovered: 0, failed: 0 });
       const row = rows.get(value);
       row.operations += 1;
-      row.retries += operation.attempts - 1;
+      row.retries += operation.retries;
       row.recovered += operation.outcome.key === "recovered" ? 1 : 0;
       row.failed += hasFailed(operation) ? 1 : 0;
     }

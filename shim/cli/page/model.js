@@ -22,7 +22,13 @@ const CLOCK_JUMP_MS = 2000;
 /* Two rounded numbers part by so much without meaning anything. */
 const ROUNDING_MS = 2;
 
-const countOf = (number) => (Number.isSafeInteger(number) && number >= 0 ? number : undefined);
+/* What a file may hold beyond these is no time and no count: the page's dates would end. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+const LONGEST_MS = 366 * 86400000;
+const ATTEMPTS_MOST = 1001; /* RETRY_MAX_ATTEMPTS, and the fallback's */
+
+const timeOf = (text) => (TIME.test(text) ? Date.parse(text) : NaN);
+const countOf = (number, most) => (Number.isInteger(number) && number >= 0 && number <= most ? number : undefined);
 
 /* The events of the lines, each once; and how many lines were too much, or told no time that there is. */
 function readEvents(text) {
@@ -30,10 +36,10 @@ function readEvents(text) {
   const events = [];
   for (const line of new Set(lines)) {
     const event = JSON.parse(line);
-    event.time = Date.parse(event.ts);
-    event.elapsed = countOf(event.elapsed_ms);
-    event.delay = countOf(event.delay_ms) ?? 0;
-    event.attempt = countOf(event.attempt) ?? 0;
+    event.time = timeOf(event.ts);
+    event.elapsed = countOf(event.elapsed_ms, LONGEST_MS);
+    event.delay = countOf(event.delay_ms, LONGEST_MS) ?? 0;
+    event.attempt = countOf(event.attempt, ATTEMPTS_MOST) ?? 0;
     event.shared = event.shared > 0;
     if (Number.isFinite(event.time)) events.push(event);
   }
@@ -43,24 +49,37 @@ function readEvents(text) {
 
 /* What a process was told is not what its forked child was told: the operation is one process'. */
 function readOperations(events) {
-  const groups = new Map();
+  const groups = new Map(), processes = new Map(); /* by key, and how many by op */
   for (const event of events) {
     if (!event.op) continue;
     const key = `${event.op}.${event.pid ?? ""}`;
     if (groups.has(key)) groups.get(key).push(event);
-    else groups.set(key, [event]);
+    else {
+      groups.set(key, [event]);
+      processes.set(event.op, (processes.get(event.op) ?? 0) + 1);
+    }
   }
-  return Array.from(groups, ([key, told]) => operationOf(key, told));
+  return Array.from(groups, ([key, told]) => operationOf(key, told, processes.get(told[0].op) > 1));
 }
 
+const isClocked = (events) => events.every((event) => event.elapsed !== undefined);
+
 /* Gives each event its `offset`, ms since the operation began, and puts them in order. Returns when that was. Elapsed time
- * is used where it is told: no one can set that clock. */
+ * is used where all tell it: no one can set that clock. Else a wall clock that went back counts as one that stood still. */
 function putInOrder(events) {
-  const clocked = events.every((event) => event.elapsed !== undefined);
-  const first = events.reduce((least, event) => Math.min(least, event.time), Infinity);
-  for (const event of events) event.offset = clocked ? event.elapsed : event.time - first;
   const rank = (event) => RANK.get(event.event) ?? 2;
-  events.sort((a, b) => a.offset - b.offset || a.attempt - b.attempt || rank(a) - rank(b) || a.time - b.time);
+  const byAttempt = (a, b) => a.attempt - b.attempt || rank(a) - rank(b) || a.time - b.time;
+  if (isClocked(events)) {
+    for (const event of events) event.offset = event.elapsed;
+    events.sort((a, b) => a.offset - b.offset || byAttempt(a, b));
+  } else {
+    events.sort(byAttempt);
+    let before = { time: events[0].time, offset: 0 };
+    for (const event of events) {
+      event.offset = before.offset + Math.max(0, event.time - before.time);
+      before = event;
+    }
+  }
   return events[0].time - events[0].offset;
 }
 
@@ -81,21 +100,33 @@ function stretchesOf(events) {
   return stretches;
 }
 
+/* By how much the wall clock parts from the offsets, where that is more than the clocks' own inaccuracy. */
+function jumpOf(events, start) {
+  const most = events.reduce((found, event) => Math.max(found, Math.abs(event.time - event.offset - start)), 0);
+  return most > (isClocked(events) ? CLOCK_JUMP_MS : 0) ? most : 0;
+}
+
+/* Attempts after the first. A forked child goes on counting where its parent was: what each of the two tells is its own. */
+function retriesOf(events, attempts, isForked) {
+  if (!isForked) return attempts - 1;
+  return new Set(events.map((event) => event.attempt).filter((attempt) => attempt > 1)).size;
+}
+
 /* How long before its planned end the last backoff was over: another process had found the destination back. */
 function savedOf(events, end) {
+  if (!isClocked(events)) return 0;
   const before = events[events.indexOf(end) - 1];
   const early = before?.event === "attempt_failed" ? before.offset + before.delay - end.offset : 0;
   return early >= ROUNDING_MS ? early : 0;
 }
 
-function operationOf(key, events) {
+function operationOf(key, events, isForked) {
   const start = putInOrder(events);
   const end = events.findLast((event) => OUTCOME_OF_EVENT.has(event.event));
   const last = events.at(-1);
   const outcome = end ? OUTCOME_OF_EVENT.get(end.event) : UNFINISHED;
   const failures = events.filter((event) => event.event !== "succeeded");
   const attempts = events.reduce((most, event) => Math.max(most, event.attempt), 1);
-  const jump = events.reduce((most, event) => Math.max(most, Math.abs(event.time - event.offset - start)), 0);
   const named = (member) => events.find((event) => event[member])?.[member] ?? "";
   return {
     key, events, start, outcome, attempts, failures,
@@ -111,10 +142,11 @@ function operationOf(key, events) {
     errors: new Set(failures.map((event) => event.error).filter(Boolean)),
     duration: last.offset,
     /* From the first failure to the end. */
-    waited: failures.length > 0 && end ? end.offset - failures[0].offset : 0,
+    waited: failures.length > 0 && end ? Math.max(0, end.offset - failures[0].offset) : 0,
     saved: outcome.key === "recovered" ? savedOf(events, end) : 0,
     planned: end ? 0 : last.delay,
-    jump: jump > CLOCK_JUMP_MS ? jump : 0,
+    jump: jumpOf(events, start),
+    retries: retriesOf(events, attempts, isForked),
     stretches: stretchesOf(events),
   };
 }

@@ -11,7 +11,7 @@ class Overview {
     this.chart = shape("svg", {
       class: "chart", height: OVERVIEW.up + OVERVIEW.down + OVERVIEW.labels,
       pointerdown: (event) => this.press(event), pointermove: (event) => this.move(event),
-      pointerup: (event) => this.release(event), pointercancel: () => this.draw(), dblclick: () => choose(null),
+      pointerup: (event) => this.release(event), pointercancel: () => this.cancel(), dblclick: () => choose(null),
     });
     root.append(this.chart);
     new ResizeObserver(() => this.draw()).observe(root);
@@ -95,6 +95,8 @@ class Overview {
     return [handle("from", "Begin of the span"), handle("to", "End of the span")];
   }
 
+  focus() { this.chart.querySelector(".handle").focus(); }
+
   /* ---- by mouse and finger ---- */
 
   press(event) {
@@ -130,6 +132,11 @@ class Overview {
     const span = hasMoved ? this.drawn(event) : { from: start, to: start + bin };
     this.anchor = undefined;
     if (hasMoved || !this.pressed.end) this.choose(span);
+  }
+
+  cancel() {
+    this.anchor = undefined;
+    this.draw();
   }
 
   /* ---- by keyboard ---- */

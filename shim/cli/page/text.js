@@ -15,14 +15,14 @@ function formatDuration(ms) {
 }
 
 const isoOf = (instant) => new Date(instant).toISOString();
-const formatTime = (instant) => isoOf(instant).slice(11, 23);
-const formatMinutes = (instant) => isoOf(instant).slice(11, 16);
-const formatSeconds = (instant) => isoOf(instant).slice(11, 19);
+const formatTime = (instant) => isoOf(instant).slice(-13, -1);
+const formatMinutes = (instant) => isoOf(instant).slice(-13, -8);
+const formatSeconds = (instant) => isoOf(instant).slice(-13, -5);
 const dateFormat = (year) => new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year, timeZone: "UTC" });
 const [DATE, SHORT_DATE] = ["numeric", undefined].map(dateFormat);
 const formatDate = (instant) => DATE.format(instant);
 const formatShortDate = (instant) => SHORT_DATE.format(instant);
-const isOneDay = (span) => isoOf(span.from).slice(0, 10) === isoOf(span.to).slice(0, 10);
+const isOneDay = (span) => isoOf(span.from).slice(0, -14) === isoOf(span.to).slice(0, -14);
 
 function formatSpan({ from, to }) {
   if (isOneDay({ from, to })) return `${formatDate(from)}, ${formatSeconds(from)} – ${formatSeconds(to)} UTC`;
@@ -33,7 +33,11 @@ function formatSpan({ from, to }) {
  * like another. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/gu;
 const codeOf = (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`;
-const visible = (text) => (text === "" ? "(none)" : text.replace(INVISIBLE, codeOf));
+const NO_TEXT = "(none)";
+function visible(text) {
+  if (text === "") return NO_TEXT;
+  return text === NO_TEXT ? codeOf("(") + NO_TEXT.slice(1) : text.replace(INVISIBLE, codeOf);
+}
 
 const whoOf = ({ program, pid }) => `${visible(program)}[${pid ?? "?"}]`;
 

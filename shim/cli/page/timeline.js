@@ -26,6 +26,7 @@ class Timeline {
     this.body = element("div", { class: "body", role: "rowgroup" });
     this.grid = element("div", {
       class: "grid", role: "treegrid", tabindex: 0, "aria-label": "Operations", "aria-describedby": "keys",
+      "aria-colcount": COLUMNS_OF_TIMELINE.length,
       keydown: (event) => this.key(event), click: (event) => this.click(event), scroll: () => this.draw(),
     }, element("div", { role: "rowgroup", class: "top" }, this.head), this.body);
     this.note = element("p", { class: "on-paper" });
@@ -44,7 +45,6 @@ class Timeline {
     this.active = Math.max(0, this.operations.findIndex((operation) => operation.key === active));
     this.scale = scaleOf(operations, view.bars, view.span);
     this.grid.classList.toggle("many-days", !view.isOneDay);
-    this.grid.setAttribute("aria-rowcount", this.operations.length + 1);
     this.redraw();
   }
 
@@ -85,17 +85,26 @@ class Timeline {
       tick.style.left = `${x}px`;
       return tick;
     }));
+    this.rows.forEach((row) => row.remove());
     this.rows.clear();
-    this.details = undefined;
-    this.body.replaceChildren();
+    const open = this.open < this.count ? this.operations[this.open]?.key : undefined;
+    if (this.details?.dataset.key !== open) this.dropDetails();
     this.draw();
+  }
+
+  /* Who was in them is led back to the grid. */
+  dropDetails() {
+    const hasFocus = this.details?.contains(document.activeElement);
+    this.details?.remove();
+    this.details = undefined;
+    if (hasFocus) this.grid.focus({ preventScroll: true });
   }
 
   drawHead() {
     const { sort } = this.view;
-    const cells = COLUMNS_OF_TIMELINE.map((column) => {
+    const cells = COLUMNS_OF_TIMELINE.map((column, i) => {
       const sorted = sort.replace("-", "") === column.sort ? (sort.startsWith("-") ? "descending" : "ascending") : undefined;
-      const cell = element("div", { role: "columnheader", class: column.name, "aria-sort": sorted });
+      const cell = element("div", { role: "columnheader", class: column.name, "aria-sort": sorted, "aria-colindex": i + 1 });
       if (column.name === "bar") cell.setAttribute("aria-label", column.label);
       else if (column.sort) cell.append(this.sortButton(column, sorted));
       else cell.append(column.label);
@@ -138,8 +147,13 @@ class Timeline {
     for (const [index, row] of this.rows) {
       row.style.top = `${this.topOf(index)}px`;
       row.classList.toggle("active", index === this.active);
+      row.setAttribute("aria-rowindex", index + (this.open >= 0 && index > this.open ? 3 : 2));
     }
-    if (this.details) this.details.style.top = `${this.topOf(this.open) + this.rowHeight}px`;
+    if (this.details) {
+      this.details.style.top = `${this.topOf(this.open) + this.rowHeight}px`;
+      this.details.setAttribute("aria-rowindex", this.open + 3);
+    }
+    this.grid.setAttribute("aria-rowcount", this.operations.length + (this.open >= 0 ? 2 : 1));
     this.body.style.height = `${this.topOf(this.count)}px`;
     if (this.rows.has(this.active)) this.grid.setAttribute("aria-activedescendant", `row-${this.active}`);
     else this.grid.removeAttribute("aria-activedescendant");
@@ -148,9 +162,11 @@ class Timeline {
   row(index) {
     const operation = this.operations[index];
     const date = this.view.isOneDay ? "" : `${formatShortDate(operation.start)} `;
-    const cell = (name, ...children) => element("div", { role: "gridcell", class: name }, ...children);
+    const place = (name) => COLUMNS_OF_TIMELINE.findIndex((column) => column.name === name) + 1;
+    const cell = (name, ...children) =>
+      element("div", { role: "gridcell", class: name, "aria-colindex": place(name) }, ...children);
     return element("div", {
-      class: "row", role: "row", id: `row-${index}`, "data-index": index, "aria-rowindex": index + 2, "aria-level": 1,
+      class: "row", role: "row", id: `row-${index}`, "data-index": index, "aria-level": 1,
       "aria-expanded": String(index === this.open),
     },
     cell("time", `${date}${formatTime(operation.start)}`),
@@ -164,9 +180,10 @@ class Timeline {
   }
 
   detailsRow(index) {
-    const details = detailsOf(this.operations[index], this.act.filter);
-    const cell = element("div", { role: "gridcell" }, details);
-    const row = element("div", { class: "opened", role: "row", "aria-level": 2 }, cell);
+    const operation = this.operations[index];
+    const cell = element("div", { role: "gridcell", "aria-colindex": 1, "aria-colspan": COLUMNS_OF_TIMELINE.length },
+      detailsOf(operation, this.act.filter));
+    const row = element("div", { class: "opened", role: "row", "aria-level": 2, "data-key": operation.key }, cell);
     new ResizeObserver(() => row === this.details && this.position()).observe(row);
     return row;
   }
@@ -195,8 +212,7 @@ class Timeline {
   showOpen(key) {
     this.view.open = key;
     this.rows.get(this.open)?.setAttribute("aria-expanded", "false");
-    this.details?.remove();
-    this.details = undefined;
+    this.dropDetails();
     this.open = this.operations.findIndex((operation) => operation.key === key);
     this.draw();
     this.rows.get(this.open)?.setAttribute("aria-expanded", "true");
@@ -204,7 +220,8 @@ class Timeline {
   }
 
   key(event) {
-    if (event.target !== this.grid) return; /* a button in it has keys of its own */
+    const isOutside = event.target !== this.grid; /* a button in it has keys of its own */
+    if (isOutside && !(event.key === "Escape" && this.details?.contains(event.target))) return;
     const moves = {
       ArrowDown: () => this.go(this.active + 1), ArrowUp: () => this.go(this.active - 1),
       PageDown: () => this.go(this.active + this.pageRows), PageUp: () => this.go(this.active - this.pageRows),
@@ -216,12 +233,14 @@ class Timeline {
     };
     if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey || this.operations.length === 0) return;
     moves[event.key]();
+    this.rows.get(this.active)?.scrollIntoView({ block: "nearest" }); /* the grid may be higher than the window */
     event.preventDefault();
   }
 
   click(event) {
     const row = event.target.closest("[data-index]");
-    if (row) this.toggle(Number(row.dataset.index));
+    const hasMarked = !getSelection().isCollapsed && row?.contains(getSelection().anchorNode); /* text, to copy it */
+    if (row && !hasMarked) this.toggle(Number(row.dataset.index));
   }
 
   print(printing) {

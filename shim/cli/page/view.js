@@ -9,6 +9,7 @@ const { events, repeated, timeless } = readEvents(byId("events").textContent);
 const operations = readOperations(events);
 const extent = extentOf(operations);
 const values = Object.fromEntries(Object.keys(FACETS).map((facet) => [facet, valuesOf(operations, facet)]));
+const offered = Object.fromEntries(Object.keys(FACETS).map((facet) => [facet, values[facet].slice(0, OPTIONS_MOST)]));
 const keys = new Set(operations.map((operation) => operation.key));
 byId("events").remove(); /* tens of megabytes, perhaps */
 
@@ -20,7 +21,7 @@ let state = { ...USUAL };
 
 const CHECKS = {
   ...Object.fromEntries(Object.keys(FACETS).map((facet) => [facet, (text) => values[facet].some(([value]) => value === text)])),
-  text: (text) => text !== "" && text.length <= TEXT_MOST,
+  text: (text) => text.trim() !== "" && text.length <= TEXT_MOST,
   sort: (text) => Object.hasOwn(ORDERS, text.replace(/^-/, "")),
   bars: (text) => text === "clock" || text === "own",
   open: (text) => keys.has(text),
@@ -113,14 +114,26 @@ function showTiles({ outcomes, retries, shared, paid, vain, saved, early }) {
       `${early > 0 ? plural(early, "backoff") : "no backoff"} cut short`));
 }
 
+const labelOf = (facet, value) => (facet === "outcome" ? OUTCOMES.find(({ key }) => key === value).label : visible(value));
+const optionOf = (facet, [value, count]) => element("option", {}, `${labelOf(facet, value)} (${formatCount(count)})`);
+
+/* What is chosen elsewhere may be none of the options: it becomes one. */
+function showChosen(facet) {
+  const chosen = values[facet].find(([value]) => value === state[facet]);
+  if (chosen && !offered[facet].includes(chosen)) {
+    offered[facet].push(chosen);
+    byId(facet).append(optionOf(facet, chosen));
+  }
+  byId(facet).selectedIndex = 1 + offered[facet].indexOf(chosen);
+}
+
 const SPAN_HINT = "Draw over it to choose a span, or move its two ends with the arrow keys.";
 
 function showFilters(count) {
-  for (const facet of Object.keys(FACETS))
-    byId(facet).selectedIndex = 1 + values[facet].findIndex(([value]) => value === state[facet]);
-  if (byId("text").value !== (state.text ?? "")) byId("text").value = state.text ?? "";
+  Object.keys(FACETS).forEach(showChosen);
+  if (byId("text").value.trim() !== (state.text ?? "").trim()) byId("text").value = state.text ?? "";
   byId("bars").value = state.bars;
-  byId("clear").disabled = FILTERS.every((name) => state[name] === undefined);
+  byId("clear").ariaDisabled = FILTERS.every((name) => state[name] === undefined);
   const all = formatCount(operations.length);
   byId("count").textContent = count === operations.length ? `all ${all}` : `${formatCount(count)} of ${all}`;
   byId("span").textContent = state.from === undefined ? SPAN_HINT : formatSpan(state);
@@ -147,11 +160,9 @@ function render() {
 /* ---- once ---- */
 
 function fillSelect(facet) {
-  const label = (value) => (facet === "outcome" ? OUTCOMES.find(({ key }) => key === value).label : visible(value));
-  const offered = values[facet].slice(0, OPTIONS_MOST);
   byId(facet).append(element("option", {}, `any (${formatCount(values[facet].length)})`),
-    ...offered.map(([value, count]) => element("option", {}, `${label(value)} (${formatCount(count)})`)));
-  byId(facet).addEventListener("change", () => change({ [facet]: values[facet][byId(facet).selectedIndex - 1]?.[0] }));
+    ...offered[facet].map((each) => optionOf(facet, each)));
+  byId(facet).addEventListener("change", () => change({ [facet]: offered[facet][byId(facet).selectedIndex - 1]?.[0] }));
 }
 
 function showFacts() {
@@ -190,6 +201,12 @@ function showNotices() {
   byId("notices-list").append(...Array.from(texts, notice));
 }
 
+/* What is scrolled to does not end up under the filters, where these stay on top. */
+function keepClear() {
+  const isOnTop = getComputedStyle(byId("filters")).position === "sticky";
+  document.documentElement.style.scrollPaddingTop = isOnTop ? `${byId("filters").offsetHeight}px` : "";
+}
+
 function start() {
   showFacts();
   showNotices();
@@ -197,15 +214,16 @@ function start() {
   byId("page").hidden = false;
   if (operations.length === 0) {
     byId("summary").textContent = summaryText(figuresOf([]), 0);
-    byId("nothing").hidden = false;
+    byId("nothing").hidden = events.length > 0; /* notices: they are ours */
     return;
   }
   byId("content").hidden = false;
   Object.keys(FACETS).forEach(fillSelect);
-  byId("text").addEventListener("input", () => change({ text: byId("text").value.slice(0, TEXT_MOST) || undefined }));
+  byId("text").addEventListener("input", () => change({ text: byId("text").value.slice(0, TEXT_MOST).trim() || undefined }));
   byId("bars").addEventListener("change", () => change({ bars: byId("bars").value }));
   byId("clear").addEventListener("click", clear);
-  byId("whole").addEventListener("click", () => chooseSpan(null));
+  byId("whole").addEventListener("click", () => { chooseSpan(null); overview.focus(); }); /* the button is gone then */
+  new ResizeObserver(keepClear).observe(byId("filters"));
   addEventListener("hashchange", () => { clearTimeout(addressTimer); state = stateOfHash(location.hash); render(); });
   state = stateOfHash(location.hash);
   render();
