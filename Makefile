@@ -80,7 +80,7 @@ deps:
 	@scripts/deps
 
 FAULTSERVER := $(B)/tests/faultserver
-UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/report/emf.c shim/report/statsd.c shim/report/exposition.c shim/runtime/clock.c shim/runtime/state_places.c)
+UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/report/emf.c shim/report/statsd.c shim/report/exposition.c shim/runtime/clock.c shim/runtime/state_places.c shim/runtime/state_series.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 $(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile

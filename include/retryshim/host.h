@@ -253,9 +253,6 @@ uint64_t labels_tag(const struct labels *labels);
 /* True if the place is named by these labels. */
 bool series_is(const struct series *series, const struct labels *labels);
 
-/* One more of `metric`. `value`: milliseconds with METRIC_DELAY; else not looked at. */
-void series_add(struct series *series, enum metric metric, enum reason reason, uint64_t value);
-
 struct counts {
 	uint64_t attempts, delay_ms, recovered, exhausted;
 	uint64_t given_up[REASONS];

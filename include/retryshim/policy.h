@@ -268,6 +268,10 @@ const char *metric_unit(enum metric metric); /* CloudWatch's words: "Count", "Mi
 /* The metric that an operation's end counts for; METRICS = none. */
 enum metric metric_of(enum event event);
 
+/* True if an operation that ends at this attempt, as `event` tells (EVENT_NONE: untold), is to be counted; or, where that is
+ * for nothing itself, a permanent error or none, if retries of it may not have been shown yet (metric_of(): METRICS). */
+bool metric_is_due(enum event event, int attempt);
+
 /* RETRY_METRICS_NAMESPACE as CloudWatch takes it: other bytes than letters, digits and ".-_/#: " become '_', as does a
  * colon in front. Cut, so that a line holds the longest of everything. */
 enum { NAMESPACE_BYTES = 200 };

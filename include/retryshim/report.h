@@ -1,6 +1,6 @@
 /* Report: tells people what happened, where RETRY_DIAG* asks for it.
  *
- * One event is one write(2) of at most 1 KiB. Nothing allocates, locks or keeps a descriptor; SIGPIPE
+ * One event is one write(2) of at most 1 KiB. Nothing allocates, waits for a lock or keeps a descriptor; SIGPIPE
  * and SIGTTOU are held back, and a stream that would block loses the line: diagnostics must never stop
  * a program. errno is kept.
  */

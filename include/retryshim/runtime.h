@@ -292,6 +292,9 @@ struct destination *state_destination(const struct config *config, const struct 
  * is *state, which it is in, and which is never NULL. */
 struct series *state_series(const struct config *config, const struct labels *labels, struct state **state, state_complaint *complain);
 
+/* One more of `metric`. `value`: milliseconds with METRIC_DELAY; else not looked at. */
+void series_add(struct series *series, enum metric metric, enum reason reason, uint64_t value);
+
 /* False if it is the process' own, which nobody else sees. */
 bool state_is_shared(const struct state *state);
 

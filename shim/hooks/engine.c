@@ -49,6 +49,8 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 	if (!op->config->diag)
 		return;
 	int64_t elapsed_ns = clock_now_ns() - op->start_ns;
+	int most = verdict != NULL ? verdict->max_attempts : (int)op->config->max_attempts;
+	bool on_top = op->fell_back && op->progress.attempt > most; /* the fallback's attempt */
 	struct report_event told = {
 		.event = event,
 		.op = op->id,
@@ -57,16 +59,13 @@ void engine_tell(const struct op *op, enum event event, const struct verdict *ve
 		.operation = engine_operation(op),
 		.target = &op->target,
 		.attempt = op->progress.attempt,
-		.max_attempts = (int)op->config->max_attempts,
+		.max_attempts = most + on_top,
 		.replays = op->replays,
 		.shared = whose == ANOTHERS,
 		.elapsed_ns = elapsed_ns > 0 ? elapsed_ns : 0,
 		.message = message,
 	};
 	if (verdict != NULL) {
-		/* The fallback's attempt comes on top. */
-		bool on_top = op->fell_back && op->progress.attempt > verdict->max_attempts;
-		told.max_attempts = verdict->max_attempts + on_top;
 		told.class = &verdict->class;
 		told.delay_ns = verdict->delay_ns;
 		told.reason = verdict->reason;

@@ -44,9 +44,6 @@ void engine_count_retry(const struct op *op)
 
 void engine_count_end(const struct op *op, enum event event, enum reason reason)
 {
-	enum metric metric = metric_of(event);
-	/* A permanent error after retries counts for nothing itself, and neither does none; but the retries are to be shown. */
-	bool silent = event == EVENT_NOT_RETRYABLE || event == EVENT_NONE;
-	if (metric != METRICS || (silent && op->progress.attempt > 1))
-		count(op, metric, reason, 0);
+	if (metric_is_due(event, op->progress.attempt))
+		count(op, metric_of(event), reason, 0);
 }

@@ -31,7 +31,8 @@ static __attribute__((noinline, cold)) ssize_t shim_io_failed(int fd)
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
 
-/* Both ways end in the real call; the second one, which asks, stands apart so that the first needs no stack. */
+/* Nearly always it is the real call and a jump; the second way, which asks and listens, stands apart so that the first needs
+ * no stack. */
 #define IO(name, parameters, arguments, real_call)                       \
 	static __attribute__((noinline)) ssize_t asking_##name parameters      \
 	{                                                                      \

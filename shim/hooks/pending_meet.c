@@ -306,11 +306,10 @@ void pending_io_failed(int fd, int error)
 	struct pending *entry = pending_of(fd);
 	if (entry == NULL || pending_state(entry) != PENDING_LEFT)
 		return;
-	if (!classify(entry->op.config, &failure).retried) /* EAGAIN, EINVAL, EFAULT: the call's own */
-		return;
 	hold_begin(&hold);
 	enum pending_state state = claim_for(entry, fd, pending_claim);
-	if (state == PENDING_LEFT)
+	/* EAGAIN, EINVAL, EFAULT are the call's own. */
+	if (state == PENDING_LEFT && classify(entry->op.config, &failure).retried)
 		taken_pinned(entry, fd, state, error, 0);
 	else if (state != PENDING_FREE)
 		pending_settle(entry, state);

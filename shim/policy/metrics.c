@@ -26,6 +26,12 @@ enum metric metric_of(enum event event)
 	}
 }
 
+bool metric_is_due(enum event event, int attempt)
+{
+	bool silent = event == EVENT_NOT_RETRYABLE || event == EVENT_NONE;
+	return metric_of(event) != METRICS || (silent && attempt > 1);
+}
+
 void metric_namespace(const struct config *config, char out[NAMESPACE_BYTES])
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_/#: ";

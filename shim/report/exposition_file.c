@@ -54,20 +54,22 @@ static void put(void *context, const char *text, size_t length)
 	writer->length += length;
 }
 
-/* The file behind a mapping may be cut off at any time: touching what is gone is SIGBUS, and EFAULT to the kernel. */
-static bool copy_series(struct state *copy, const struct state *state)
+/* Copies from the state's file. That may be cut off at any time, the more so while we wait for a disk: touching what is
+ * gone would be SIGBUS, and is EFAULT to the kernel. False then. */
+static bool read_state(void *copy, const void *of_state, size_t size)
 {
-	struct iovec to = {copy->series, sizeof copy->series}, from = {(void *)(uintptr_t)state->series, sizeof state->series};
+	struct iovec to = {copy, size}, from = {(void *)(uintptr_t)of_state, size};
 	ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
-	if (got < 0 && errno != EFAULT) /* denied */
-		memcpy(copy->series, state->series, sizeof copy->series);
-	return got == (ssize_t)sizeof copy->series || (got < 0 && errno != EFAULT);
+	bool denied = got < 0 && errno != EFAULT;
+	if (denied)
+		memcpy(copy, of_state, size);
+	return denied || got == (ssize_t)size;
 }
 
 static int write_text(int file, const struct state *state)
 {
 	struct writer writer = {.file = file};
-	if (copy_series(&room.copy, state))
+	if (read_state(room.copy.series, state->series, sizeof state->series))
 		report_exposition(&room.copy, &room.scratch, put, &writer);
 	else
 		writer.error = EFAULT;
@@ -166,6 +168,13 @@ static int save_once(const char *path, const char *other, const struct state *st
 	return error;
 }
 
+/* How many marks there are; as many as before where that cannot be told any more. */
+static uint64_t marks(const struct state *state, uint64_t before)
+{
+	uint64_t now;
+	return read_state(&now, &state->header.turned_away, sizeof now) ? now : before;
+}
+
 /* What was counted before the mark is left is in the text of whoever becomes the writer after it. */
 static int save_or_leave(const char *path, const char *other, struct state *state, const char **why)
 {
@@ -198,11 +207,11 @@ int exposition_save(const char *path, struct state *state, bool soon, const char
 	memcpy(other, path, length);
 	memcpy(other + length, suffix, sizeof suffix);
 	for (int turn = 0; turn < TURNS; turn++) {
-		uint64_t turned_away = atomic_load(&state->header.turned_away);
+		uint64_t before = marks(state, 0);
 		int error = save_or_leave(path, other, state, why);
 		if (error == BUSY)
 			return 0;
-		if (error != 0 || atomic_load(&state->header.turned_away) == turned_away)
+		if (error != 0 || marks(state, before) == before)
 			return error;
 	}
 	return 0;

@@ -144,8 +144,10 @@ def test_connects_are_counted_as_the_kernel_counts_them(sinks, kind):
 
 def test_a_fallback_is_a_retry_of_its_operation(sinks):
     with FaultServer("200", port=PORT + 1) as server:
-        run(CONNECTS["blocking"], **sinks.options, fallback=f"{TARGET}=127.0.0.1:{PORT + 1}")
+        result = run(CONNECTS["blocking"], **sinks.options, fallback=f"{TARGET}=127.0.0.1:{PORT + 1}")
         assert len(server.accepts()) == 3
+    told = [(entry["attempt"], entry["max_attempts"]) for entry in events(result) if entry["event"] == "succeeded"]
+    assert told == [(4, 4)] * 3
     assert without_delays(sinks.check()) == {key("RetryAttempt", "connect", "network"): 9, key("RetryRecovered", "connect", "network"): 3}
 
 

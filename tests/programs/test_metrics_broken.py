@@ -155,13 +155,14 @@ def test_a_writer_that_is_killed_leaves_nothing_to_wait_for(tmp_path, call):
     assert not other.exists()
 
 
-def test_a_state_that_is_cut_off_while_it_is_shown(tmp_path):
-    """Touching what is gone would be SIGBUS."""
+@pytest.mark.parametrize("call", ["ftruncate", "rename"])
+def test_a_state_that_is_cut_off_while_it_is_shown(tmp_path, call):
+    """Touching what is gone would be SIGBUS: before the counters are copied, and after the file has its name."""
     state, other = tmp_path / "state", tmp_path / "r.prom.tmp"
-    argv = traced(CURL, "ftruncate", tmp_path / "strace", "-e", "inject=ftruncate:delay_exit=700000")
+    argv = traced(CURL, call, tmp_path / "strace", "-e", f"inject={call}:delay_enter=700000")
     with FaultServer(["503", "200"], port=PORT):
         with Running(argv, metrics=f"prom:{tmp_path}/r.prom", state=state, **QUICK) as program:
-            wait_until(other.exists, what="the text's file")
+            wait_until(lambda: other.exists() and (call == "ftruncate" or other.stat().st_size > 0), what="the text's file")
             os.truncate(state, 0)
             result = program.result()
     assert (result.returncode, result.stdout) == (0, b"ok\n")

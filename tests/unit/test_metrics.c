@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "report/metrics.h"
+#include "retryshim/runtime.h"
 #include "support.h"
 
 /* ---- policy ----------------------------------------------------------------------------------------- */
@@ -15,6 +16,20 @@ static void ends_and_their_metrics(void **state)
 	CHECK_INT("attempt_failed: a retry counts when it is sent", metric_of(EVENT_ATTEMPT_FAILED), METRICS);
 	CHECK_INT("not_retryable", metric_of(EVENT_NOT_RETRYABLE), METRICS);
 	CHECK_INT("fallback", metric_of(EVENT_FALLBACK), METRICS);
+}
+
+static void ends_that_are_due(void **state)
+{
+	(void)state;
+	for (int attempt = 1; attempt <= 2; attempt++) {
+		CHECK_INT("succeeded", metric_is_due(EVENT_SUCCEEDED, attempt), true);
+		CHECK_INT("exhausted", metric_is_due(EVENT_EXHAUSTED, attempt), true);
+		CHECK_INT("given_up", metric_is_due(EVENT_GIVEN_UP, attempt), true);
+		CHECK_INT("attempt_failed is no end", metric_is_due(EVENT_ATTEMPT_FAILED, attempt), false);
+		CHECK_INT("nor is a fallback", metric_is_due(EVENT_FALLBACK, attempt), false);
+		CHECK_INT("not_retryable, after retries", metric_is_due(EVENT_NOT_RETRYABLE, attempt), attempt > 1);
+		CHECK_INT("untold, after retries", metric_is_due(EVENT_NONE, attempt), attempt > 1);
+	}
 }
 
 static void sinks(void **state)
@@ -304,7 +319,7 @@ static void exposition(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ends_and_their_metrics), cmocka_unit_test(sinks), cmocka_unit_test(localhost_needs_no_look_up),
+		cmocka_unit_test(ends_and_their_metrics), cmocka_unit_test(ends_that_are_due), cmocka_unit_test(sinks), cmocka_unit_test(localhost_needs_no_look_up),
 		cmocka_unit_test(lists_of_sinks), cmocka_unit_test(namespaces), cmocka_unit_test(labels_are_visible_ascii),
 		cmocka_unit_test(each_label_makes_another_series), cmocka_unit_test(what_is_counted_is_read),
 		cmocka_unit_test(a_series_that_stands_twice_is_told_once), cmocka_unit_test(nonsense_is_no_series), cmocka_unit_test(statsd),
