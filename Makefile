@@ -44,6 +44,7 @@ else
 $(CLI_OBJECTS): | $(B)/cli-headers
 endif
 
+.DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
 .PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
 

@@ -395,3 +395,11 @@ def test_full_disk_is_reported(arguments):
         done = retryshim(*arguments, stdout=full)
     assert done.returncode == 1
     assert done.stderr == "retryshim: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("settings", [[], ["JANSSON="]])
+def test_plain_make_builds_both_products(settings, tmp_path):
+    # Not the variables of the make that runs the tests.
+    shown = subprocess.run(["make", "-n", f"B={tmp_path}", *settings], cwd=ROOT, env={"PATH": os.environ["PATH"]},
+                           capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"LINK\t(\S+)'", shown) == [f"{tmp_path}/{name}" for name in (OBJECT, "retryshim")]
