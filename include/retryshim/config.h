@@ -28,6 +28,7 @@ struct status_set {
 
 struct config {
 	int64_t enabled;
+	config_text file; /* the configuration file: a path, "off", or "" for the standard one */
 	int64_t max_attempts; /* the first one included */
 	int64_t base_delay_ms;
 	int64_t max_delay_ms;
@@ -75,12 +76,20 @@ enum config_kind {
 	KIND_TEXT,     /* anything printable */
 };
 
+/* For what it can differ; in a configuration file (rules.h). */
+enum config_scope {
+	SCOPE_DESTINATION,
+	SCOPE_PROCESS,     /* not in a section of a file */
+	SCOPE_ENVIRONMENT, /* nowhere in a file */
+};
+
 enum { CONFIG_CHOICES = 40, CONFIG_HELP = 132 };
 
 /* Fixed arrays, not pointers: a pointer here is a relocation in every process that loads us. */
 struct config_variable {
 	char name[28];
 	enum config_kind kind;
+	enum config_scope scope;
 	size_t offset;                /* of its field in struct config */
 	double minimum, maximum;      /* KIND_INTEGER, KIND_REAL */
 	char choices[CONFIG_CHOICES]; /* KIND_CHOICE, KIND_JITTER: "a|b|c" */

@@ -2,7 +2,8 @@
  *
  * A hook describes what happened in the engine's terms and obeys its verdict:
  *
- *     if (op_begin(&op, config, "connect", &target, start_ns, own_limit_ns))
+ *     config = engine_config_for(FAMILY_CONNECT, &target)
+ *     if (config != NULL && op_begin(&op, config, "connect", &target, start_ns, own_limit_ns))
  *         for (;;) {
  *             verdict = op_failed(&op, &failure, NULL);
  *             if (verdict.action == ACTION_DELIVER) break;
@@ -58,11 +59,15 @@ struct op {
 /* Which family of hooks asks; each can be switched off. */
 enum family { FAMILY_CONNECT, FAMILY_NONBLOCK, FAMILY_RESOLVE, FAMILY_CURL };
 
-/* The configuration if this family is to be served in this process, else NULL. The first call of a
- * process also tells about malformed variables. */
+/* The configuration if this family may be served in this process, else NULL: for what has not failed, and costs as little.
+ * The first call of a process also tells about malformed variables. */
 const struct config *engine_config(enum family family);
 
-/* Starts an operation at its first failed attempt. start_ns: when that attempt began; own_limit_ns:
+/* What holds for this destination; NULL if this family, or all, is switched off for it. Once something has failed, or
+ * where a file was named that may reject. The first call also tells what is wrong with a configuration file. */
+const struct config *engine_config_for(enum family family, const struct target *target);
+
+/* Starts an operation at its first failed attempt; config: its destination's. start_ns: when that attempt began; own_limit_ns:
  * the program's own bound as a span, 0 = none. False, op untouched, if the target is not ours. */
 bool op_begin(struct op *op, const struct config *config, const char *hook, const struct target *target,
               int64_t start_ns, int64_t own_limit_ns);
@@ -121,7 +126,7 @@ static inline int attention(void)
 }
 
 /* A first attempt has got through. */
-void engine_succeeded(const struct config *config, const struct target *target);
+void engine_succeeded(enum family family, const struct target *target);
 
 /* RETRY_BREAKER=reject, and the circuit of this operation, which has just begun, is open: not even a first attempt is
  * made. REJECTED: *code is the error that opened it, in terms of `source`. REJECTED_FALLBACK: op_fallback() says where it

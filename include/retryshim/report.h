@@ -79,6 +79,9 @@ void report_event(const struct config *config, const struct report_event *event)
 void report_unused(const struct config *config, const char *name, const char *value, const char *why, int error,
                    const char *consequence);
 
+/* The same for a line of a configuration file, which is skipped; line 0: all of it. */
+void report_unused_line(const struct config *config, const char *path, int line, const char *what, const char *why, int error);
+
 /* A malformed variable: what it held, and the default that stands instead. */
 void report_bad_value(const struct config *config, const char *name, const char *value, const char *used);
 

@@ -26,6 +26,7 @@
 #include "retryshim/config.h"
 #include "retryshim/host.h"
 #include "retryshim/policy.h"
+#include "retryshim/rules.h"
 
 /* ---- settings --------------------------------------------------------------------------------- */
 
@@ -38,23 +39,43 @@ void settings_capture(void);
  * is parsed. */
 bool settings_diag_wanted(void);
 
-/* The same for RETRY_BREAKER=reject. */
+/* True if circuits may reject, by RETRY_BREAKER or by what stands in a file. */
 bool settings_reject_wanted(void);
 
-/* The process' configuration; NULL when the shim is switched off for this process (RETRY_ENABLED=0,
- * or its program is not taken). Parsed at the first call. A thread that comes while another one is
- * parsing waits for it, briefly; should that not end (we interrupted it), NULL. The result lives for
- * ever and never changes. */
+/* What may hold in this process: the environment; once a configuration file was read, what holds without a section, and
+ * the families, resume and reject of whatever section has them. NULL when the shim is switched off for this process
+ * (RETRY_ENABLED=0, or its program is not taken). Made at the first call, which reads the file that RETRY_CONFIG names.
+ * A thread that comes while another one is parsing waits for it, briefly; should that not end (we interrupted it), NULL.
+ * The result lives for ever and never changes. */
 const struct config *settings_config(void);
 
-/* Names every malformed value, by parsing once more. For the one call that tells the user. */
+/* What holds for this destination; NULL if it is switched off. For what has failed: the first call reads CONFIG_FILE, unless
+ * RETRY_CONFIG says otherwise. */
+const struct config *settings_for(const struct target *target);
+
+/* Names every malformed variable, by parsing once more. For the one call that tells the user. */
 void settings_complaints(config_complaint *complain, void *context);
+
+/* What is wrong with the configuration file, from 0; false behind the last. Nothing before it was read. */
+struct settings_fault {
+	const char *path;
+	int line; /* 0: the whole file */
+	const char *what; /* the setting or the header */
+	const char *why; /* "": error tells */
+	int error;
+};
+bool settings_file_fault(int number, struct settings_fault *fault);
 
 /* The program's short name, as captured. Never NULL. */
 const char *settings_program(void);
 
 /* trace-id of a well-formed TRACEPARENT (W3C Trace Context, 3.2): 32 hex digits; else "". */
 const char *settings_trace_id(void);
+
+/* Reads a configuration file into text, a NUL behind it: its length; -1 with the reason in *why, "" for errno. The standard
+ * one has to be root's, and nobody else's to write. Leaves nothing open, waits for nothing. */
+#define CONFIG_FILE "/etc/retryshim.conf"
+ssize_t config_file_read(const char *path, char text[RULES_BYTES + 1], const char **why);
 
 /* ---- real functions --------------------------------------------------------------------------- */
 

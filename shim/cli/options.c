@@ -41,6 +41,7 @@ const struct run_option run_options[RUN_OPTIONS] = {
 	{"Metrics:", "metrics", "RETRY_METRICS", FORM_SINKS, "LIST", NULL},
 	{NULL, "metrics-namespace", "RETRY_METRICS_NAMESPACE", FORM_PLAIN, "NAME", NULL},
 	{NULL, "operation", "RETRY_OPERATION", FORM_PLAIN, "NAME", NULL},
+	{"Settings by destination:", "config", "RETRY_CONFIG", FORM_PATH_OR_WORD, "FILE|off", "off"},
 	{"Diagnostics:", "diag", "RETRY_DIAG", FORM_FLAG, NULL, "1"},
 	{NULL, "diag-file", "RETRY_DIAG_FILE", FORM_PATH, "FILE", NULL},
 	{NULL, "diag-dir", "RETRY_DIAG_DIR", FORM_PATH, "DIR", NULL},

@@ -23,7 +23,7 @@ struct run_option {
 	const char *flag;
 };
 
-enum { RUN_OPTIONS = 35 };
+enum { RUN_OPTIONS = 36 };
 extern const struct run_option run_options[RUN_OPTIONS];
 
 /* Index of the option that sets this variable, or -1. */

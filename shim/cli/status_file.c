@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/settings.h"
 #include "cli/status.h"
 #include "retryshim/cli.h"
 #include "retryshim/runtime.h"
@@ -21,17 +22,11 @@ bool status_name(const struct destination *it, char name[STATE_NAME_BYTES + 1])
 
 /* ---- which one -------------------------------------------------------------------------------------- */
 
-static const char *environment_value(void *context, const char *name)
-{
-	(void)context;
-	return getenv(name);
-}
-
-/* As the programs read the environment: what is malformed is the default to them, and to us. */
+/* As the programs have it: what is malformed is the default to them, and to us. */
 const char *status_path(const char *path, struct config *config)
 {
 	static char standard[STATE_PATH_BYTES];
-	config_parse(config, environment_value, NULL, NULL, NULL);
+	cli_settings_config(NULL, config);
 	if (path != NULL)
 		config->state = path;
 	if (!state_is_off(config))

@@ -119,17 +119,18 @@ static bool address_is_readable(const struct call *call, int error)
 	return error != EFAULT && call->length <= sizeof(struct sockaddr_storage);
 }
 
-bool connect_takes(const struct config *config, int socket, const struct sockaddr *address, socklen_t length,
-                   struct target *target, struct failure *failure)
+const struct config *connect_takes(enum family family, int socket, const struct sockaddr *address, socklen_t length,
+                                   struct target *target, struct failure *failure)
 {
 	if (!addresses_describe(address, length, target))
-		return false;
-	if (target->is_unix && config->unix_mode == UNIX_OFF)
-		return false;
+		return NULL;
+	const struct config *config = engine_config_for(family, target);
+	if (config == NULL || (target->is_unix && config->unix_mode == UNIX_OFF))
+		return NULL;
 	failure->unix_socket = target->is_unix;
 	failure->bound_socket = failure->code == EADDRNOTAVAIL && socket_is_bound(socket);
 	/* The program itself goes on to the next address of the name: nothing to tell, nothing to wait for. */
-	return !classify(config, failure).retried || !addresses_untried_left(target);
+	return !classify(config, failure).retried || !addresses_untried_left(target) ? config : NULL;
 }
 
 /* A connect of a blocking socket has failed. Returns the errno that the program is to see, 0 = connected. */
@@ -138,13 +139,15 @@ static int recover(struct call *call, int error)
 	struct op op;
 	struct target target;
 	struct failure failure = {.source = SOURCE_CONNECT, .code = error};
-	const struct config *config = engine_config(FAMILY_CONNECT);
-	if (config == NULL)
+	const struct config *config = NULL;
+	if (engine_config(FAMILY_CONNECT) == NULL)
 		return error;
 	call->start_ns = clock_of_mark(call->start);
 	struct hold hold;
 	hold_begin(&hold);
-	bool ours = inspect(call) && connect_takes(config, call->socket, call->address, call->length, &target, &failure) &&
+	if (inspect(call))
+		config = connect_takes(FAMILY_CONNECT, call->socket, call->address, call->length, &target, &failure);
+	bool ours = config != NULL &&
 	            op_begin(&op, config, "connect", &target, call->start_ns, call->send_timeout_ns);
 	hold_end(&hold);
 	if (!ours)
@@ -235,8 +238,9 @@ static bool rejected(int socket, const struct sockaddr **address, socklen_t *len
 	struct failure none = {.source = SOURCE_CONNECT};
 	enum blocking blocking;
 	const struct config *config = engine_config(FAMILY_CONNECT);
-	if (config == NULL || !socket_is_stream(socket) || !copy_address(*address, *length, &copy) ||
-	    !connect_takes(config, socket, (const struct sockaddr *)&copy, *length, &target, &none) ||
+	if (config == NULL || config->breaker != BREAKER_REJECT || !socket_is_stream(socket) ||
+	    !copy_address(*address, *length, &copy) ||
+	    (config = connect_takes(FAMILY_CONNECT, socket, (const struct sockaddr *)&copy, *length, &target, &none)) == NULL ||
 	    (blocking = socket_blocking(socket)) == BLOCKING_UNKNOWN || (blocking == NON_BLOCKING && !config->nonblock) ||
 	    !op_begin(&op, config, "connect", &target, clock_now_ns(), 0))
 		return false;
@@ -256,9 +260,8 @@ static bool rejected(int socket, const struct sockaddr **address, socklen_t *len
 static void note_success(int socket, const struct sockaddr *address, socklen_t length)
 {
 	struct target target;
-	const struct config *config = engine_config(FAMILY_CONNECT);
-	if (config != NULL && socket_is_stream(socket) && addresses_describe(address, length, &target))
-		engine_succeeded(config, &target);
+	if (engine_config(FAMILY_CONNECT) != NULL && socket_is_stream(socket) && addresses_describe(address, length, &target))
+		engine_succeeded(FAMILY_CONNECT, &target);
 }
 
 static __attribute__((noinline)) int shim_connect_attended(int socket, const struct sockaddr *address, socklen_t length,

@@ -6,10 +6,10 @@
 
 #include "retryshim/hooks.h"
 
-/* Whether a connect's failure with failure->code is ours to recover; fills the target and the rest of
- * the failure. False, too, where the program itself goes on to another address of the same name. */
-bool connect_takes(const struct config *config, int socket, const struct sockaddr *address, socklen_t length,
-                   struct target *target, struct failure *failure);
+/* What holds for the destination of a connect that has failed with failure->code, if that is ours to recover; fills the
+ * target and the rest of the failure. NULL, too, where the program itself goes on to another address of the same name. */
+const struct config *connect_takes(enum family family, int socket, const struct sockaddr *address, socklen_t length,
+                                   struct target *target, struct failure *failure);
 
 /* Tells the operation what a fallback's address has to fit. */
 void connect_set_socket(struct op *op, int socket, sa_family_t family);

@@ -13,6 +13,10 @@ static bool begin(struct easy *easy)
 		return true;
 	}
 	facts_target(easy, &target);
+	const struct config *config = engine_config_for(FAMILY_CURL, &target);
+	if (config == NULL)
+		return false;
+	easy->config = config;
 	easy->start_ns = clock_of_mark(easy->start);
 	easy->begun = op_begin(&easy->op, easy->config, easy->hook, &target, easy->start_ns,
 	                       easy->options.timeout_ms * NS_PER_MS);
@@ -202,7 +206,7 @@ void judge_first_success(struct easy *easy)
 {
 	struct target target;
 	way_destination(easy, &target);
-	engine_succeeded(easy->config, &target);
+	engine_succeeded(FAMILY_CURL, &target);
 }
 
 static void set_error_text(struct easy *easy, CURLcode code)

@@ -56,7 +56,7 @@ static bool ftp_resumable(struct easy *easy)
 bool resume_possible(struct easy *easy)
 {
 	const struct resume *resume = &easy->resume;
-	if (!resume->wanted || easy->response.state == RESPONSE_FLUSHING || easy->options.range != NULL)
+	if (!resume->wanted || !easy->config->resume || easy->response.state == RESPONSE_FLUSHING || easy->options.range != NULL)
 		return false;
 	if (resume->whole.status == 0)
 		return ftp_resumable(easy);

@@ -23,18 +23,62 @@ static void tell_bad_values(const struct config *config)
 	hold_end(&hold);
 }
 
+/* The same for the configuration file. */
+static void tell_file_faults(const struct config *config)
+{
+	static _Atomic(int) told;
+	struct settings_fault fault;
+	if (!config->diag || atomic_load_explicit(&told, memory_order_relaxed) != 0 || !settings_file_fault(0, &fault) ||
+	    atomic_exchange_explicit(&told, 1, memory_order_relaxed) != 0)
+		return;
+	struct hold hold;
+	hold_begin(&hold);
+	for (int number = 0; settings_file_fault(number, &fault); number++)
+		report_unused_line(config, fault.path, fault.line, fault.what, fault.why, fault.error);
+	hold_end(&hold);
+}
+
+/* A file may have changed what RETRY_BREAKER says, either way. */
+static void attend_to_rejects(const struct config *config)
+{
+	bool rejects = config->breaker == BREAKER_REJECT, attends = (attention() & ATTENTION_REJECT) != 0;
+	if (rejects && !attends)
+		atomic_fetch_or(&engine_attention, ATTENTION_REJECT);
+	else if (attends && !rejects)
+		atomic_fetch_and(&engine_attention, ~ATTENTION_REJECT);
+}
+
+static bool serves(const struct config *config, enum family family)
+{
+	switch (family) {
+	case FAMILY_RESOLVE: return config->dns;
+	case FAMILY_CURL: return config->curl;
+	case FAMILY_NONBLOCK: return config->nonblock;
+	default: return true;
+	}
+}
+
 const struct config *engine_config(enum family family)
 {
 	const struct config *config = settings_config();
 	if (config == NULL)
 		return NULL;
-	if ((family == FAMILY_RESOLVE && !config->dns) || (family == FAMILY_CURL && !config->curl) ||
-	    (family == FAMILY_NONBLOCK && !config->nonblock))
+	attend_to_rejects(config);
+	if (!serves(config, family))
 		return NULL;
 	if (config->diag)
 		report_start();
 	tell_bad_values(config);
 	return config;
+}
+
+const struct config *engine_config_for(enum family family, const struct target *target)
+{
+	const struct config *config = settings_for(target);
+	if (engine_config(family) == NULL || config == NULL)
+		return NULL;
+	tell_file_faults(config);
+	return serves(config, family) ? config : NULL;
 }
 
 const char *engine_operation(const struct op *op)
@@ -185,7 +229,7 @@ struct verdict op_failed(struct op *op, const struct failure *failure, const cha
 	else if (it != NULL && class.reached)
 		share_saw_success(&op->share, it, op->config, now_ns);
 	else if (class.reached && attention())
-		engine_succeeded(op->config, &op->target);
+		engine_note_success(op->config, &op->target);
 	return engine_judge(op, it, now_ns, OWN);
 }
 

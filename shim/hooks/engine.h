@@ -32,6 +32,9 @@ struct verdict engine_judge(struct op *op, struct destination *it, int64_t now_n
 /* A fallback was wanted: if there is one that does not fit, that is told. */
 void engine_tell_obstacle(const struct op *op);
 
+/* A first attempt has got through at a destination with this configuration. */
+void engine_note_success(const struct config *config, const struct target *target);
+
 /* From now on successes at this destination are worth telling. */
 void engine_note_trouble(uint64_t tag);
 

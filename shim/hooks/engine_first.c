@@ -24,7 +24,7 @@ static void forget_trouble(uint64_t tag)
 		atomic_fetch_or(&engine_attention, ATTENTION_TROUBLE);
 }
 
-void engine_succeeded(const struct config *config, const struct target *target)
+void engine_note_success(const struct config *config, const struct target *target)
 {
 	if (!match_takes_host(config, target))
 		return;
@@ -36,10 +36,19 @@ void engine_succeeded(const struct config *config, const struct target *target)
 		forget_trouble(tag);
 }
 
+void engine_succeeded(enum family family, const struct target *target)
+{
+	const struct config *config = engine_config_for(family, target);
+	if (config != NULL)
+		engine_note_success(config, target);
+}
+
 enum rejection op_rejected(struct op *op, enum source source, int *code)
 {
 	struct target to;
 	struct evidence opening;
+	if (op->config->breaker != BREAKER_REJECT) /* another destination's may */
+		return NOT_REJECTED;
 	uint64_t tag = state_tag(&op->target);
 	struct destination *it = state_destination(op->config, &op->target, tag, false, engine_tell_no_state);
 	if (it == NULL)

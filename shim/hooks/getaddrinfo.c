@@ -60,7 +60,8 @@ static int recover(const struct lookup *lookup, int code, const void *caller)
 	 * the transfer's operation retries, not the look-up inside it. */
 	if (config != NULL && !curl_real_is_caller(caller)) {
 		target_set_lookup(&target, lookup->node, lookup->service);
-		if (op_begin(&op, config, "getaddrinfo", &target, clock_of_mark(lookup->start), 0))
+		config = engine_config_for(FAMILY_RESOLVE, &target);
+		if (config != NULL && op_begin(&op, config, "getaddrinfo", &target, clock_of_mark(lookup->start), 0))
 			code = retry(lookup, &op, code, &error);
 	}
 	errno = error;
@@ -73,10 +74,12 @@ static bool rejected(const struct lookup *lookup, const void *caller, int *code)
 	struct op op;
 	struct target target = {0};
 	const struct config *config = engine_config(FAMILY_RESOLVE);
-	if (config == NULL || curl_real_is_caller(caller) || depth_nested() || sleep_interrupted_here())
+	if (config == NULL || config->breaker != BREAKER_REJECT || curl_real_is_caller(caller) || depth_nested() || sleep_interrupted_here())
 		return false;
 	target_set_lookup(&target, lookup->node, lookup->service);
-	if (!op_begin(&op, config, "getaddrinfo", &target, clock_now_ns(), 0) || op_rejected(&op, SOURCE_RESOLVE, code) == NOT_REJECTED)
+	config = engine_config_for(FAMILY_RESOLVE, &target);
+	if (config == NULL || !op_begin(&op, config, "getaddrinfo", &target, clock_now_ns(), 0) ||
+	    op_rejected(&op, SOURCE_RESOLVE, code) == NOT_REJECTED)
 		return false;
 	op_tell_rejection(&op, REJECTED, NULL);
 	return true;
@@ -86,10 +89,8 @@ static void note_success(const struct lookup *lookup)
 {
 	int error = errno;
 	struct target target = {0};
-	const struct config *config = engine_config(FAMILY_RESOLVE);
 	target_set_lookup(&target, lookup->node, lookup->service);
-	if (config != NULL)
-		engine_succeeded(config, &target);
+	engine_succeeded(FAMILY_RESOLVE, &target);
 	errno = error;
 }
 

@@ -27,8 +27,8 @@ bool pending_begin(struct pending *entry, int fd, int error)
 	struct target target;
 	/* What is not known stands for a failure that is retried. */
 	struct failure failure = {.source = SOURCE_CONNECT, .code = error != 0 ? error : ECONNREFUSED};
-	const struct config *config = engine_config(FAMILY_NONBLOCK);
-	if (config == NULL || !connect_takes(config, fd, &entry->address.any, entry->length, &target, &failure) ||
+	const struct config *config = connect_takes(FAMILY_NONBLOCK, fd, &entry->address.any, entry->length, &target, &failure);
+	if (config == NULL ||
 	    !op_begin(&entry->op, config, "connect", &target, clock_of_mark(entry->start), 0))
 		return false;
 	connect_set_socket(&entry->op, fd, entry->address.any.sa_family);
@@ -97,9 +97,8 @@ bool pending_retries(struct pending *entry, int fd, int error, bool resets)
 static void note_first_success(const struct pending *entry)
 {
 	struct target target;
-	const struct config *config = engine_config(FAMILY_NONBLOCK);
-	if (config != NULL && addresses_describe(&entry->address.any, entry->length, &target))
-		engine_succeeded(config, &target);
+	if (addresses_describe(&entry->address.any, entry->length, &target))
+		engine_succeeded(FAMILY_NONBLOCK, &target);
 }
 
 void pending_succeed(struct pending *entry, enum pending_state state)

@@ -141,6 +141,23 @@ void report_unused(const struct config *config, const char *name, const char *va
 	errno = before;
 }
 
+void report_unused_line(const struct config *config, const char *path, int line, const char *what, const char *why, int error)
+{
+	struct line where = {0};
+	if (line == 0) {
+		report_unused(config, "RETRY_CONFIG", path, why, error, "no setting of it holds");
+		return;
+	}
+	line_text(&where, path);
+	line_text(&where, ":");
+	line_unsigned(&where, (uint64_t)line);
+	line_text(&where, ": ");
+	line_text(&where, what);
+	line_end(&where);
+	where.text[where.length - 1] = '\0'; /* for the newline */
+	report_unused(config, "RETRY_CONFIG", where.text, why, error, "the line is skipped");
+}
+
 void report_bad_value(const struct config *config, const char *name, const char *value, const char *used)
 {
 	if (!config->diag)

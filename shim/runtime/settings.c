@@ -1,154 +1,212 @@
-/* The environment, copied at the start and parsed at the first need. */
+/* What holds in this process: the environment, parsed at the first need, and a configuration file. */
+#include "runtime/settings.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/auxv.h>
-#include <unistd.h>
 
-#include "retryshim/runtime.h"
+#include "retryshim/rules.h"
 
-extern char **environ;
-
-/* More than one string of an environment can hold (execve(2)); untouched, it costs nothing. */
-enum { CAPTURE_BYTES = 256 * 1024, PROGRAM_BYTES = 64, TRACE_ID_BYTES = 33 };
-
-enum stage { STAGE_NONE, STAGE_CAPTURING, STAGE_CAPTURED, STAGE_PARSING, STAGE_READY };
-
+/* The standard file is read when something has failed, that of RETRY_CONFIG with the environment. */
+enum stage { UNREAD, PARSING, PARSED, LOADING, LOADED };
 static _Atomic(int) stage;
-static char captured[CAPTURE_BYTES]; /* "NAME=value\0NAME=value\0\0" */
-static char program[PROGRAM_BYTES];
-static char trace_id[TRACE_ID_BYTES];
-static struct config config;
+static _Atomic(const struct config *) current; /* what settings_config() looks at; NULL until it is known */
 
-/* TRACEPARENT: version "-" trace-id "-" parent-id "-" flags, lower-case hex; all zeros is invalid. */
-static void capture_trace_id(const char *value)
+enum { FAULTS_KEPT = 20 };
+
+static struct config config; /* by the environment alone */
+
+/* By the file as well. In every process' zeroed memory: untouched, it costs nothing. */
+static char text[RULES_BYTES + 1];
+static struct rules rules; /* without any section: there is no file */
+static struct config by_section[RULES_SECTIONS]; /* 0: where no section counts */
+static struct config widest;                     /* the same as that, with what a section may switch on */
+static struct {
+	const char *path; /* NULL: none is to be read */
+	const char *why;  /* it could not be: a reason, or "" for errno; NULL: it was, or is not there */
+	int error;
+	int count; /* of lines that are not used */
+	struct {
+		int line;
+		const char *what;
+		enum rules_fault fault;
+	} fault[FAULTS_KEPT];
+} file;
+
+static const char *value_in_section(void *context, const char *name)
 {
-	static const char hex[] = "0123456789abcdef";
-	const char *id = value + 3;
-	if (strspn(value, hex) != 2 || value[2] != '-' || memcmp(value, "ff", 2) == 0)
-		return;
-	if (strspn(id, hex) != 32 || id[32] != '-' || strspn(id, "0") == 32)
-		return;
-	if (strspn(id + 33, hex) != 16 || id[49] != '-' || strspn(id + 33, "0") == 16 || strspn(id + 50, hex) != 2)
-		return;
-	/* Version 00 ends here; a later one may go on behind a dash (section 4.3). */
-	if (id[52] != '\0' && (memcmp(value, "00", 2) == 0 || id[52] != '-'))
-		return;
-	memcpy(trace_id, id, 32);
+	return rules_value(&rules, *(const int *)context, config_find(name), settings_value(name), NULL);
 }
 
-static void capture_program(void)
-{
-	const char *name = program_invocation_short_name;
-	if (name == NULL)
-		return;
-	if (name[0] == '-') /* a login shell */
-		name++;
-	size_t length = strnlen(name, sizeof program - 1);
-	memcpy(program, name, length);
-}
-
-static void capture_environment(void)
-{
-	size_t used = 0;
-	/* What secure_getenv(3) does: in a set-user-ID program the caller's variables do not count. */
-	if (getauxval(AT_SECURE) != 0 || environ == NULL)
-		return;
-	for (char **entry = environ; *entry != NULL; entry++) {
-		const char *text = *entry;
-		if (text[0] == 'T' && strncmp(text, "TRACEPARENT=", 12) == 0)
-			capture_trace_id(text + 12);
-		if (text[0] != 'R' || strncmp(text, "RETRY_", 6) != 0)
-			continue;
-		size_t size = strlen(text) + 1;
-		if (size >= sizeof captured - used) /* one byte stays for the end mark */
-			continue;
-		memcpy(captured + used, text, size);
-		used += size;
-	}
-}
-
-void settings_capture(void)
-{
-	int none = STAGE_NONE;
-	if (!atomic_compare_exchange_strong(&stage, &none, STAGE_CAPTURING))
-		return;
-	capture_program();
-	capture_environment();
-	atomic_store_explicit(&stage, STAGE_CAPTURED, memory_order_release);
-}
-
-static const char *captured_value(void *context, const char *name)
+static const char *environment_value(void *context, const char *name)
 {
 	(void)context;
-	size_t length = strlen(name);
-	for (const char *entry = captured; *entry != '\0'; entry += strlen(entry) + 1)
-		if (strncmp(entry, name, length) == 0 && entry[length] == '=')
-			return entry + length + 1;
-	return NULL;
+	return settings_value(name);
 }
 
-bool settings_diag_wanted(void)
+/* ---- the file ------------------------------------------------------------------------------------------------------- */
+
+static void keep_fault(void *context, int line, const char *what, enum rules_fault fault)
 {
-	const char *value = captured_value(NULL, "RETRY_DIAG");
-	return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+	(void)context;
+	if (file.count < FAULTS_KEPT) {
+		file.fault[file.count].line = line;
+		file.fault[file.count].what = what;
+		file.fault[file.count].fault = fault;
+	}
+	file.count++;
 }
 
-bool settings_reject_wanted(void)
+static void widen(const struct config *section)
 {
-	const char *value = captured_value(NULL, "RETRY_BREAKER");
-	return value != NULL && strcasecmp(value, "reject") == 0;
+	widest.enabled |= section->enabled;
+	widest.nonblock |= section->nonblock;
+	widest.dns |= section->dns;
+	widest.curl |= section->curl;
+	widest.resume |= section->resume;
+	if (section->breaker == BREAKER_REJECT)
+		widest.breaker = BREAKER_REJECT;
 }
+
+/* False if it may yet be there the next time. */
+static bool read_file(void)
+{
+	ssize_t length = config_file_read(file.path, text, &file.why);
+	if (length < 0) {
+		bool standard = strcmp(file.path, CONFIG_FILE) == 0;
+		file.error = errno;
+		if (file.why[0] == '\0' && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+			return false;
+		if (file.why[0] == '\0' && standard && (errno == ENOENT || errno == ENOTDIR))
+			file.why = NULL;
+		return true;
+	}
+	file.why = NULL;
+	rules_read(&rules, text, (size_t)length, keep_fault, NULL);
+	for (int section = 0; section < rules.sections; section++)
+		config_parse(&by_section[section], value_in_section, &section, NULL, NULL);
+	widest = by_section[0];
+	for (int section = 1; section < rules.sections; section++)
+		widen(&by_section[section]);
+	if (!match_takes_program(&by_section[0], settings_program()))
+		widest.enabled = 0;
+	return true;
+}
+
+/* NULL: none is to be read. */
+static const char *file_path(void)
+{
+	if (!config.enabled || strcmp(config.file, "off") == 0)
+		return NULL;
+	return config.file[0] != '\0' ? config.file : CONFIG_FILE;
+}
+
+/* ---- once a process ------------------------------------------------------------------------------------------------- */
 
 /* Another thread is at work on what we need: parsing takes microseconds, so the bound is met only
  * where that thread is the one that we interrupted. */
-static bool wait_until_ready(void)
+static bool wait_until(int wanted)
 {
 	for (int turn = 0; turn < 1000; turn++) {
-		if (atomic_load_explicit(&stage, memory_order_acquire) == STAGE_READY)
+		if (atomic_load_explicit(&stage, memory_order_acquire) >= wanted)
 			return true;
 		sched_yield();
 	}
 	return false;
 }
 
-static bool parse_once(void)
+/* From one stage to the next, by one thread's work. */
+static bool advance(int before, int after, bool (*work)(void))
 {
-	settings_capture();
-	int expected = STAGE_CAPTURED;
-	if (!atomic_compare_exchange_strong(&stage, &expected, STAGE_PARSING))
-		return expected == STAGE_READY || wait_until_ready();
-	config_parse(&config, captured_value, NULL, NULL, NULL);
-	if (!match_takes_program(&config, program))
+	int expected = before;
+	if (!atomic_compare_exchange_strong(&stage, &expected, before + 1))
+		return expected >= after || wait_until(after);
+	bool done = work();
+	atomic_store_explicit(&stage, done ? after : before, memory_order_release);
+	return done;
+}
+
+static bool parse(void)
+{
+	config_parse(&config, environment_value, NULL, NULL, NULL);
+	/* Said there, it is the last word. */
+	if (!match_takes_program(&config, settings_program()))
 		config.enabled = 0;
-	atomic_store_explicit(&stage, STAGE_READY, memory_order_release);
+	file.path = file_path();
+	if (file.path == NULL || config.file[0] == '\0')
+		atomic_store_explicit(&current, &config, memory_order_release);
 	return true;
 }
 
-/* Left in the middle, it would never be ready. */
-static bool parse_undisturbed(void)
+static bool load(void)
+{
+	if (!read_file())
+		return false;
+	atomic_store_explicit(&current, rules.sections > 0 ? &widest : &config, memory_order_release);
+	return true;
+}
+
+/* Under a hold: left in the middle, it would never be ready. */
+static bool reach(int wanted)
 {
 	struct hold hold;
 	hold_begin(&hold);
-	bool ready = parse_once();
+	settings_capture();
+	bool reached = settings_captured() && advance(UNREAD, PARSED, parse);
+	if (reached && file.path != NULL && (wanted == LOADED || config.file[0] != '\0'))
+		reached = advance(PARSED, LOADED, load) || wanted == PARSED;
 	hold_end(&hold);
-	return ready;
+	return reached;
 }
 
 const struct config *settings_config(void)
 {
-	if (atomic_load_explicit(&stage, memory_order_acquire) != STAGE_READY && !parse_undisturbed())
-		return NULL;
-	return config.enabled ? &config : NULL;
+	const struct config *known = atomic_load_explicit(&current, memory_order_acquire);
+	if (known == NULL) {
+		if (!reach(PARSED))
+			return NULL;
+		known = atomic_load_explicit(&current, memory_order_acquire);
+		if (known == NULL) /* its file could not be opened this time */
+			known = &config;
+	}
+	return known->enabled ? known : NULL;
 }
+
+const struct config *settings_for(const struct target *target)
+{
+	const struct config *known = settings_config();
+	if (known == NULL)
+		return NULL;
+	if (atomic_load_explicit(&stage, memory_order_acquire) != LOADED)
+		reach(LOADED);
+	if (atomic_load_explicit(&stage, memory_order_acquire) != LOADED || rules.sections == 0)
+		return &config;
+	const struct config *its = &by_section[rules_section(&rules, target)];
+	return its->enabled && widest.enabled ? its : NULL;
+}
+
+/* ---- what is wrong with it ------------------------------------------------------------------------------------------ */
 
 void settings_complaints(config_complaint *complain, void *context)
 {
 	struct config scratch;
-	config_parse(&scratch, captured_value, NULL, complain, context);
+	config_parse(&scratch, environment_value, NULL, complain, context);
 }
 
-const char *settings_program(void) { return program; }
-
-const char *settings_trace_id(void) { return trace_id; }
+bool settings_file_fault(int number, struct settings_fault *fault)
+{
+	if (atomic_load_explicit(&stage, memory_order_acquire) != LOADED)
+		return false;
+	*fault = (struct settings_fault){.path = file.path, .what = ""};
+	if (file.why != NULL) {
+		fault->why = file.why;
+		fault->error = file.error;
+		return number == 0;
+	}
+	if (number >= file.count || number >= FAULTS_KEPT)
+		return false;
+	fault->line = file.fault[number].line;
+	fault->what = file.fault[number].what;
+	fault->why = rules_fault_text(file.fault[number].fault);
+	return true;
+}

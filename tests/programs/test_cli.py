@@ -40,6 +40,8 @@ MAPPINGS = [
     (["--unix", "all"], {"RETRY_UNIX": "all"}),
     (["--deepbind", "keep"], {"RETRY_DEEPBIND": "keep"}),
     (["--resume"], {"RETRY_RESUME": "1"}),
+    (["--config", "/etc/mine.conf"], {"RETRY_CONFIG": "/etc/mine.conf"}),
+    (["--config", "off"], {"RETRY_CONFIG": "off"}),
     (["--state", "off"], {"RETRY_STATE": "off"}),
     (["--state", "/dev/shm/mine"], {"RETRY_STATE": "/dev/shm/mine"}),
     (["--no-budget"], {"RETRY_BUDGET": "off"}),
@@ -91,6 +93,7 @@ REFUSED = [
     (["--diag-dir", ""], "--diag-dir: ''"),
     (["--diag-file", "a\nb"], "printable"),
     (["--state", ""], "--state: ''"),
+    (["--config", ""], "--config: ''"),
     (["--diag-format", "xml"], "text or json"),
     (["--seed", "-1"], "a whole number from 0"),
 ]
@@ -313,11 +316,12 @@ def test_path_that_cannot_be_preloaded(tmp_path, name):
 
 def test_relative_files_are_made_absolute(tmp_path):
     variables = printed(
-        "--diag-file", "d/%p.log", "--diag-dir", "events", "--state", "s", "--metrics",
+        "--diag-file", "d/%p.log", "--diag-dir", "events", "--state", "s", "--config", "c", "--metrics",
         "emf:m.json, prom:../p,emf:udp://192.0.2.9:1,prom:/abs", cwd=tmp_path)
     assert variables["RETRY_DIAG_FILE"] == f"{tmp_path}/d/%p.log"
     assert variables["RETRY_DIAG_DIR"] == f"{tmp_path}/events"
     assert variables["RETRY_STATE"] == f"{tmp_path}/s"
+    assert variables["RETRY_CONFIG"] == f"{tmp_path}/c"
     assert variables["RETRY_METRICS"] == f"emf:{tmp_path}/m.json,prom:{tmp_path}/../p,emf:udp://192.0.2.9:1,prom:/abs"
     assert printed("--diag-file", "x", cwd="/")["RETRY_DIAG_FILE"] == "/x"
 

@@ -9,6 +9,7 @@ static const struct {
 	double minimum, maximum;
 } design[] = {
 	{"RETRY_ENABLED", "1", KIND_BOOL, 0, 1},
+	{"RETRY_CONFIG", "", KIND_TEXT, 0, 0},
 	{"RETRY_MAX_ATTEMPTS", "3", KIND_INTEGER, 1, 1000},
 	{"RETRY_BASE_DELAY_MS", "1000", KIND_INTEGER, 0, 3600000},
 	{"RETRY_MAX_DELAY_MS", "30000", KIND_INTEGER, 0, 3600000},
