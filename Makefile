@@ -53,7 +53,8 @@ all: $(B)/libretryshim.so $(B)/retryshim
 $(B)/libretryshim.so: $(SO_OBJECTS) shim/libretryshim.map
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SO_LDFLAGS) -o $@ $(SO_OBJECTS) $(LIBDL)
 
-$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/state*.c shim/runtime/clock.c shim/runtime/config_file.c shim/report/line.c shim/report/words.c shim/report/exposition.c)
+# The engine serves `run --rerun` too.
+$(B)/retryshim: $(CLI_OBJECTS) $(POLICY) $(call objects,shim/runtime/*.c shim/report/*.c shim/hooks/engine*.c)
 	$(call say,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
 
 # Its assembler reads the page; the compiler, which lists the headers, does not see that.

@@ -28,8 +28,8 @@ struct evidence;
  * file of zeros is an empty one: who finds it so writes the header, which is the same whoever writes it. STATE_LAYOUT
  * changes with any change of what follows.
  */
-enum { STATE_LAYOUT = 2, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136, STATE_SERIES = 256 };
-#define STATE_MAGIC UINT64_C(0x32796873792d7274) /* of layout 2 */
+enum { STATE_LAYOUT = 3, STATE_DESTINATIONS = 512, STATE_NAME_BYTES = 136, STATE_SERIES = 256 };
+#define STATE_MAGIC UINT64_C(0x33796873792d7274) /* of layout 3 */
 
 struct state_header {
 	_Atomic(uint64_t) magic; /* written last */

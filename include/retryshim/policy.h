@@ -26,6 +26,7 @@ enum way {
 	WAY_DIRECT,
 	WAY_OTHER,   /* by a proxy, from an interface, to another address than its name's: way_hash tells which */
 	WAY_LOOK_UP, /* only its name is asked for */
+	WAY_COMMAND, /* it is no host: a command is run, `name` is its own */
 };
 
 /* Where an operation goes. Filled by a hook with what it knows; the rest stays zero. */
@@ -54,7 +55,7 @@ void target_set_url(struct target *target, const char *url);
 /* Sets name and port from getaddrinfo(3)'s arguments; either may be NULL, the service may be a name. */
 void target_set_lookup(struct target *target, const char *node, const char *service);
 
-/* Writes "host:port", "[v6]:port" or "unix:PATH" for people; the name is preferred to the address.
+/* Writes "host:port", "[v6]:port", "unix:PATH" or "command:NAME" for people; the name is preferred to the address.
  * Always terminated; control bytes are shown as '?'. */
 void target_format(const struct target *target, char *out, size_t size);
 
@@ -72,7 +73,7 @@ bool match_hosts_valid(const char *patterns);
 /* True if `name` matches a glob of the comma list (case kept, as file names are). */
 bool match_name(const char *globs, const char *name);
 
-/* RETRY_HOSTS and RETRY_SKIP_HOSTS together: skip wins; an empty RETRY_HOSTS takes all. */
+/* RETRY_HOSTS and RETRY_SKIP_HOSTS together: skip wins; an empty RETRY_HOSTS takes all. Commands are no hosts. */
 bool match_takes_host(const struct config *config, const struct target *target);
 
 /* True if `host` is exempt by no_proxy's list, as libcurl reads it (Curl_check_noproxy in lib/noproxy.c): domains with what is
@@ -98,6 +99,7 @@ enum source {
 	SOURCE_RESOLVE, /* code: EAI_* of getaddrinfo(3); system_errno beside EAI_SYSTEM */
 	SOURCE_CURL,    /* code: CURLcode of a transfer */
 	SOURCE_HTTP,    /* code: HTTP status of a response */
+	SOURCE_COMMAND, /* code: exit status of a command, or 128 and its signal, as shells have it; repeatable tells all */
 };
 
 /* One failed attempt in the engine's terms. A hook says what happened; it draws no conclusion. */
@@ -166,6 +168,10 @@ struct request {
 
 /* By the scheme of a URL, in any case; "" counts as HTTP: a transfer without one has not begun. */
 enum protocol protocol_of(const char *scheme);
+
+/* Comma list of exit statuses and their ranges ("1,7,100-120"), 1 to 255: is it well-formed, and is this one in it? */
+bool statuses_valid(const char *list);
+bool statuses_have(const char *list, int status);
 
 /* May the server see this request a second time? RETRY_METHODS, or an Idempotency-Key. */
 bool request_repeatable(const struct config *config, const struct request *request);

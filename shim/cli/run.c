@@ -7,14 +7,26 @@
 #include <unistd.h>
 
 #include "cli/options.h"
+#include "cli/rerun.h"
 #include "retryshim/cli.h"
+#include "retryshim/policy.h"
 
-enum { KEY_FIRST_OPTION = 256, KEY_PRINT = KEY_FIRST_OPTION + RUN_OPTIONS, KEY_USAGE };
+enum {
+	KEY_FIRST_OPTION = 256,
+	KEY_PRINT = KEY_FIRST_OPTION + RUN_OPTIONS,
+	KEY_USAGE,
+	KEY_RERUN,
+	KEY_RERUN_TIMEOUT,
+	KEY_RERUN_ON,
+	KEY_RERUN_OUTPUT,
+};
 
 struct run {
 	char *values[RUN_OPTIONS]; /* NULL: that option was not given */
 	bool print;
 	char **program; /* NULL: none was given */
+	struct rerun rerun;
+	bool reruns_told; /* one of its options but the first was given */
 };
 
 static const char arguments_text[] = "-- PROGRAM [ARG...]\n--print";
@@ -54,6 +66,33 @@ static void take_option(struct run *run, int index, const char *argument, struct
 	run->values[index] = value;
 }
 
+static void take_rerun_option(struct run *run, int key, const char *argument, struct argp_state *state)
+{
+	struct rerun *rerun = &run->rerun;
+	run->reruns_told = run->reruns_told || key != KEY_RERUN;
+	switch (key) {
+	case KEY_RERUN:
+		/* A number as RETRY_MAX_ATTEMPTS has it, less the first run. */
+		rerun->times = config_accepts(config_find("RETRY_MAX_ATTEMPTS"), argument) ? atoi(argument) : 0;
+		if (rerun->times < 1 || rerun->times > RERUNS_MOST)
+			argp_error(state, "--rerun: '%s' is not a whole number from 1 to %d", argument, RERUNS_MOST);
+		break;
+	case KEY_RERUN_TIMEOUT:
+		if (!cli_duration_read(argument, &rerun->timeout_ms))
+			argp_error(state, "--rerun-timeout: '%s' is not a duration (200ms, 1.5s, 2m, 1h; a bare number is milliseconds)", argument);
+		break;
+	case KEY_RERUN_ON:
+		if (!statuses_valid(argument))
+			argp_error(state, "--rerun-on: '%s' is not a comma list of exit statuses from 1 to 255 and their ranges (1,7,100-120)", argument);
+		rerun->on = argument;
+		break;
+	default:
+		rerun->all_output = strcmp(argument, "all") == 0;
+		if (!rerun->all_output && strcmp(argument, "last") != 0)
+			argp_error(state, "--rerun-output: '%s' is not last or all", argument);
+	}
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
 	struct run *run = state->input;
@@ -65,22 +104,46 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
 	case KEY_USAGE: argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK); return 0;
 	case KEY_PRINT: run->print = true; return 0;
+	case KEY_RERUN:
+	case KEY_RERUN_TIMEOUT:
+	case KEY_RERUN_ON:
+	case KEY_RERUN_OUTPUT: take_rerun_option(run, key, argument, state); return 0;
 	case ARGP_KEY_ARGS:
 		/* All that is left, unread: the program's own options are none of ours. */
-		run->program = state->argv + state->next;
+		run->program = run->rerun.program = state->argv + state->next;
 		return 0;
 	case ARGP_KEY_END:
 		if (run->program == NULL && !run->print)
 			argp_error(state, "no PROGRAM given");
+		if (run->reruns_told && run->rerun.times == 0)
+			argp_error(state, "how to rerun means nothing without --rerun N");
 		return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
+static struct argp_option *rerun_options(struct argp_option *next, int section)
+{
+	static const struct argp_option options[] = {
+		{.doc = "The whole program again, when it fails:"},
+		{.name = "rerun", .key = KEY_RERUN, .arg = "N", .doc = "run it up to N times more, with the backoff that is set above"},
+		{.name = "rerun-timeout", .key = KEY_RERUN_TIMEOUT, .arg = "DUR", .doc = "begin no other run after this time (default: no bound)"},
+		{.name = "rerun-on", .key = KEY_RERUN_ON, .arg = "LIST",
+		 .doc = "the exit statuses that are worth it, 128 and its number for a signal (default " RERUN_ON ")"},
+		{.name = "rerun-output", .key = KEY_RERUN_OUTPUT, .arg = "last|all",
+		 .doc = "which runs' standard output goes out, where it can be taken back or held (default last)"},
+	};
+	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+		*next = options[i];
+		next++->group = section;
+	}
+	return next;
+}
+
 /* The options as argp wants them; they live as long as the process, as argp_help() needs them. */
 static const struct argp_option *argp_options(void)
 {
-	static struct argp_option options[2 * RUN_OPTIONS + 8];
+	static struct argp_option options[2 * RUN_OPTIONS + 16];
 	struct argp_option *next = options;
 	int section = 0;
 	for (int i = 0; i < RUN_OPTIONS; i++) {
@@ -93,6 +156,7 @@ static const struct argp_option *argp_options(void)
 		                               .doc = run_option_help(option),
 		                               .group = section};
 	}
+	next = rerun_options(next, ++section);
 	*next++ = (struct argp_option){.doc = "Instead of running a program:", .group = ++section};
 	*next++ = (struct argp_option){.name = "print",
 	                               .key = KEY_PRINT,
@@ -177,6 +241,8 @@ static int become_program(const struct run *run, const char *preload)
 		cli_error("cannot set the environment: %s", strerror(errno));
 		return CLI_FAILED;
 	}
+	if (run->rerun.times > 0)
+		return cli_rerun(&run->rerun);
 	execvp(run->program[0], run->program);
 	int error = errno;
 	cli_error("cannot run '%s': %s", run->program[0], strerror(error));
@@ -185,7 +251,7 @@ static int become_program(const struct run *run, const char *preload)
 
 int cli_run(int argc, char **argv)
 {
-	struct run run = {{NULL}, false, NULL};
+	struct run run = {.rerun = {.on = RERUN_ON}};
 	parse_arguments(&run, argc, argv);
 	imply_diagnostics(&run);
 	look_up_sinks(&run);

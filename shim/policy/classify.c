@@ -145,6 +145,14 @@ static void classify_http(const struct config *config, const struct failure *fai
 		class->category = failure->code == 429 ? CATEGORY_RATE_LIMIT : CATEGORY_TRANSIENT;
 }
 
+static void classify_command(const struct failure *failure, struct class *class)
+{
+	numbered(class->symbol, sizeof class->symbol, "exit ", failure->code);
+	class->retried = failure->repeatable;
+	if (class->retried)
+		class->category = CATEGORY_TRANSIENT;
+}
+
 struct class classify(const struct config *config, const struct failure *failure)
 {
 	static const enum severity severities[] = {
@@ -158,6 +166,7 @@ struct class classify(const struct config *config, const struct failure *failure
 	case SOURCE_RESOLVE: classify_resolve(config, failure, &class); break;
 	case SOURCE_CURL: classify_curl(failure, &class); break;
 	case SOURCE_HTTP: classify_http(config, failure, &class); break;
+	case SOURCE_COMMAND: classify_command(failure, &class); break;
 	}
 	class.severity = severities[class.category];
 	class.reached = (failure->source == SOURCE_HTTP || failure->connected) && !failure->astray;

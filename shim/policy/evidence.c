@@ -1,7 +1,7 @@
 /* What the processes of a host learn from each other's attempts. */
 #include "retryshim/host.h"
 
-enum { OK_BITS = 1, SOURCE_BITS = 2, CODE_BITS = 13, AT_SHIFT = OK_BITS + SOURCE_BITS + CODE_BITS, ID_BITS = 16 };
+enum { OK_BITS = 1, SOURCE_BITS = 3, CODE_BITS = 12, AT_SHIFT = OK_BITS + SOURCE_BITS + CODE_BITS, ID_BITS = 16 };
 
 uint64_t evidence_word(const struct evidence *evidence)
 {

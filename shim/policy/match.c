@@ -164,6 +164,8 @@ bool match_token(const char *list, const char *token)
 
 bool match_takes_host(const struct config *config, const struct target *target)
 {
+	if (target->way == WAY_COMMAND)
+		return true;
 	if (match_host(config->skip_hosts, target))
 		return false;
 	return config->hosts[0] == '\0' || match_host(config->hosts, target);

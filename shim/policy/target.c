@@ -142,7 +142,9 @@ void target_format(const struct target *target, char *out, size_t size)
 	}
 	if (host[0] == '\0')
 		host = numeric;
-	bool brackets = strchr(host, ':') != NULL;
+	if (target->way == WAY_COMMAND)
+		append(out, size, "command:");
+	bool brackets = target->way != WAY_COMMAND && strchr(host, ':') != NULL;
 	append(out, size, brackets ? "[" : "");
 	append(out, size, host);
 	append(out, size, brackets ? "]" : "");

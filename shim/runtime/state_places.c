@@ -42,7 +42,7 @@ uint64_t state_tag(const struct target *target)
 /* "HOST:PORT (ADDRESS)", or another word that tells destinations of one name apart. */
 static void write_name(const struct target *target, char name[STATE_NAME_BYTES])
 {
-	static const char ways[][12] = {[WAY_OTHER] = "another way", [WAY_LOOK_UP] = "look-up"};
+	static const char ways[][12] = {[WAY_OTHER] = "another way", [WAY_LOOK_UP] = "look-up", [WAY_COMMAND] = ""};
 	struct target address = {.has_address = true};
 	char text[INET6_ADDRSTRLEN + 2] = "";
 	target_format(target, name, STATE_NAME_BYTES);

@@ -23,7 +23,7 @@ from network import ADDRESS, PORT, Running, late_server, network, python, with_f
 COMMAND = BUILD / "retryshim"
 
 # include/retryshim/host.h
-MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES, NAME_BYTES = 0x32796873792D7274, 2, 512, 248, 4096, 136
+MAGIC, LAYOUT, PLACES, PLACE_BYTES, HEADER_BYTES, NAME_BYTES = 0x33796873792D7274, 3, 512, 248, 4096, 136
 SERIES, SERIES_BYTES = 256, 328
 STATE_BYTES = HEADER_BYTES + PLACES * PLACE_BYTES + SERIES * SERIES_BYTES
 WORDS = ["tag", "used", "bucket", "circuit", "floor", "evidence", "claim", "failure", "opened_by", "attempts", "retries",
@@ -101,7 +101,7 @@ def write(path, *places, magic=MAGIC, layout=LAYOUT, filler=b""):
 
 def evidence(source, code, age_s=0.0):
     at_us = time.monotonic_ns() // 1000 - int(age_s * 1e6)
-    return (at_us & (1 << 48) - 1) << 16 | (code & 0x1FFF) << 3 | source << 1
+    return (at_us & (1 << 48) - 1) << 16 | (code & 0xFFF) << 4 | source << 1
 
 
 def circuit(state, failures=0, age_ms=0):
@@ -292,14 +292,14 @@ def test_watch_ends_when_nothing_can_be_written(state):
 
 @pytest.mark.parametrize("source, code, symbol", [
     (CONNECT, errno.ECONNREFUSED, "ECONNREFUSED"),
-    (CONNECT, 4095, "errno 4095"),
+    (CONNECT, 2047, "errno 2047"),
     (RESOLVE, -3, "EAI_AGAIN"),
     (RESOLVE, -11, "EAI_SYSTEM"),
     (RESOLVE, 77, "EAI 77"),
     (CURL, 7, "CURLE_COULDNT_CONNECT"),
-    (CURL, 4000, "CURLE_4000"),
+    (CURL, 2000, "CURLE_2000"),
     (HTTP, 503, "HTTP 503"),
-    (HTTP, -4096, "HTTP -4096"),
+    (HTTP, -2048, "HTTP -2048"),
 ])
 def test_symbol(state, source, code, symbol):
     write(state, place("t:1", failure=evidence(source, code)))

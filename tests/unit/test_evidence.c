@@ -11,8 +11,8 @@ static void words(void **state)
 		{.at_us = 123456789012345, .source = SOURCE_RESOLVE, .code = -3},
 		{.at_us = 5, .source = SOURCE_HTTP, .code = 503},
 		{.at_us = 5, .source = SOURCE_CONNECT, .code = 111},
-		{.at_us = 5, .source = SOURCE_RESOLVE, .code = -4096},
-		{.at_us = 5, .source = SOURCE_RESOLVE, .code = 4095},
+		{.at_us = 5, .source = SOURCE_RESOLVE, .code = -2048},
+		{.at_us = 5, .source = SOURCE_RESOLVE, .code = 2047},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
