@@ -2,7 +2,7 @@
 # make demo       curl, wget and python recovering from a server's faults, before and after
 # make check      every test
 # make bench      what it costs, in instructions and system calls
-# make fuzz       what any bytes in the state file do, for FUZZ_SECONDS (120): libFuzzer, with clang
+# make fuzz       what any bytes do to our readers, for FUZZ_SECONDS (120) in all; FUZZ=NAME for one: libFuzzer, with clang
 # make sim        what many processes do to a server together: a simulation over the shipped policy
 # make install    PREFIX=/usr/local DESTDIR=
 
@@ -147,25 +147,51 @@ $(B)/tests/sim: $(wildcard tests/sim/*.[ch] include/retryshim/*.h) $(SIM_OBJECTS
 sim: $(B)/tests/sim
 	@$< $(B)/sim.svg
 
-# What it finds is written to $(B)/fuzz; what it learns, to $(B)/fuzz/corpus.
-FUZZ := $(B)/tests/fuzz_state
+# A target is a file or a folder of tests/fuzz; the rooms that targets read are compiled once, into an archive from which each
+# takes what it does not stand in for itself. What a target finds is written to $(B)/fuzz/NAME; what it learns, to
+# $(B)/fuzz/NAME/corpus.
+FUZZ_TARGETS := $(sort $(basename $(notdir $(wildcard tests/fuzz/*.c))) $(notdir $(patsubst %/,%,$(dir $(wildcard tests/fuzz/*/*.c)))))
+FUZZ ?= $(FUZZ_TARGETS)
 FUZZ_SECONDS ?= 120
-FUZZ_C := $(wildcard tests/fuzz/*.c shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c) \
-	$(addprefix shim/,runtime/share.c runtime/clock.c cli/duration.c cli/output.c report/line.c report/exposition.c)
+FUZZ_OBJECTS = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(wildcard $(1)))
+FUZZ_SHIM := $(call FUZZ_OBJECTS,shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c shim/cli/tail*.c shim/cli/report*.c \
+	$(addprefix shim/,runtime/share.c runtime/clock.c report/line.c report/words.c report/event.c report/emf.c report/statsd.c \
+	report/exposition.c cli/arguments.c cli/duration.c cli/events.c cli/output.c hooks/curl_response.c hooks/curl_deliver.c \
+	hooks/curl_journal.c hooks/curl_resume.c))
+FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_HOW = -max_len=2048 -artifact_prefix=$(B)/fuzz/$$target/ $$(test ! -f tests/fuzz/$$target.dict || echo -dict=tests/fuzz/$$target.dict) \
+	$(B)/fuzz/$$target/corpus tests/fuzz/corpus/$$target
 
-$(FUZZ): $(FUZZ_C) $(wildcard tests/fuzz/*.h) $(wildcard include/retryshim/*.h shim/*/*.h) Makefile
-	@mkdir -p $(@D) $(B)/fuzz/corpus
-	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -o $@ $(FUZZ_C)
+$(B)/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE) \
+		-MMD -MP -c -o $@ $<
 
-fuzz: $(FUZZ)
-	@$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus
+$(B)/fuzz/obj/shim/cli/report_page.o: $(wildcard shim/cli/page/*)
 
-# What is known, each once; then ten seconds of luck.
-check-fuzz: $(FUZZ)
-	@for how in -runs=0 '-max_total_time=10 -max_len=2048'; do \
-		$< $$how -verbosity=0 -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus tests/fuzz/corpus 2>$(B)/fuzz/log || { cat $(B)/fuzz/log >&2; exit 1; }; done
-	@echo "fuzz: clean"
+$(B)/fuzz/shim.a: $(FUZZ_SHIM)
+	$(call say,AR)rm -f $@ && ar rc $@ $^
+
+$(foreach target,$(FUZZ_TARGETS),$(eval $(B)/tests/fuzz_$(target): \
+	$(call FUZZ_OBJECTS,tests/fuzz/$(target).c tests/fuzz/$(target)/*.c) $(B)/fuzz/shim.a))
+$(B)/tests/fuzz_%:
+	@mkdir -p $(@D) $(B)/fuzz/$*/corpus
+	$(call say,LINK)clang -fsanitize=fuzzer $(FUZZ_SANITIZE) -o $@ $^ -Wl,--as-needed -ljansson
+
+fuzz: $(FUZZ:%=$(B)/tests/fuzz_%)
+	@set -e; for target in $(FUZZ); do echo "fuzz: $$target"; \
+		$(B)/tests/fuzz_$$target -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZ)))) -print_final_stats=1 $(FUZZ_HOW); done
+
+# What is known, each once; then two seconds of luck.
+FUZZ_CHECKS := $(FUZZ_TARGETS:%=check-fuzz-%)
+.PHONY: $(FUZZ_CHECKS)
+$(FUZZ_CHECKS): check-fuzz-%: $(B)/tests/fuzz_%
+	@target=$*; for how in -runs=0 -max_total_time=2; do \
+		$< $$how -verbosity=0 $(FUZZ_HOW) >$(B)/fuzz/$*/log 2>&1 || { cat $(B)/fuzz/$*/log >&2; exit 1; }; done
+
+check-fuzz:
+	@$(MAKE) --no-print-directory -j2 $(FUZZ_CHECKS)
+	@echo "fuzz: clean: $(FUZZ_TARGETS)"
 
 demo:
 	@scripts/deps demo

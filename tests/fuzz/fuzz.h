@@ -1,20 +1,27 @@
-/* The state file under libFuzzer: any bytes in it, and operations that work on them.
+/* What any bytes do: a target for each of our readers, under libFuzzer.
  *
- *   state.c      the input: what the file holds at first, then a script
- *   world.c      the file, and what others write into it
- *   operation.c  operations, conducted as shim/hooks/engine.c does
- *   words.c      the file's words, each by itself
- *   metrics.c    series, and how they are shown
+ *   config.c         the environment, and TRACEPARENT
+ *   numbers.c        numbers, durations, lists
+ *   retry_after.c    Retry-After and HTTP dates
+ *   headers.c        responses between libcurl and the program, in any pieces; downloads that are resumed
+ *   content_range.c  what makes a response the rest of another one
+ *   patterns.c       hosts, networks, ports; fallbacks, URLs
+ *   events.c         diagnostics and metrics as we write them, and the same read back
+ *   report.c         `retryshim report` of any file
+ *   tail.c           `retryshim tail` of any file
+ *   state/           the state file, and operations that work on it
  *
- * What must hold whatever the file says is a PROMISE(); the header that it is from is named there.
+ * `make fuzz FUZZ=NAME` runs one. What has to hold whatever the bytes are is a PROMISE(). A *.dict holds the words of the
+ * target's language, corpus/ what has been found worth a second look.
  */
 #ifndef RETRYSHIM_TESTS_FUZZ_H
 #define RETRYSHIM_TESTS_FUZZ_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "retryshim/runtime.h"
+#include <string.h>
 
 #define PROMISE(holds)                                                                                \
 	do {                                                                                          \
@@ -24,7 +31,8 @@
 		}                                                                                     \
 	} while (0)
 
-enum { OPERATIONS = 4, PLACES = 16 };
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Zeros behind its end. */
 struct input {
@@ -41,51 +49,26 @@ static inline uint64_t number(struct input *input, int bytes)
 	return value;
 }
 
-struct operation {
-	const struct config *config;
-	struct target target;
-	uint64_t tag, id;
-	struct share share;
-	struct progress progress;
-	struct verdict verdict;
-	struct failure failure;
-	enum { IDLE, BACKS_OFF, SENT } stands;
-};
+/* The bytes up to the next `end`, which is left behind, or all that are left; exactly as many, and a NUL if `terminated`,
+ * on the heap, so that the sanitizer sees a read too far. To be freed. */
+static inline char *piece(struct input *input, char end, bool terminated, size_t *length)
+{
+	size_t left = (size_t)(input->end - input->at);
+	const uint8_t *stop = left != 0 ? memchr(input->at, end, left) : NULL;
+	size_t bytes = stop != NULL ? (size_t)(stop - input->at) : left;
+	char *copy = malloc(bytes + (terminated || bytes == 0 ? 1 : 0));
+	PROMISE(copy != NULL);
+	if (bytes != 0)
+		memcpy(copy, input->at, bytes);
+	if (terminated)
+		copy[bytes] = '\0';
+	input->at += bytes + (stop != NULL ? 1 : 0);
+	if (length != NULL)
+		*length = bytes;
+	return copy;
+}
 
-struct world {
-	struct input input;
-	int64_t now_ns;
-	struct operation operations[OPERATIONS];
-	bool shown; /* all of it: that takes long */
-};
-
-/* ---- world.c */
-extern struct state state;
-void set_target(struct target *target, uint8_t kind, uint8_t which);
-/* So that all of them meet in the first places of the file, and the input need not fill all. */
-uint64_t tag_of(uint8_t which);
-struct destination *place(struct world *world, uint64_t tag, const struct target *target, bool make);
-struct destination *place_of(struct world *world, struct operation *op);
-/* Any word; or one that a process may have written a while ago, or will have when its clock is wrong. */
-uint64_t word(struct world *world);
-void overwrite(struct world *world);
-/* All of the file, from the rest of the input, again and again. */
-void fill(struct input *input);
-
-/* ---- operation.c */
-void operation_fail(struct world *world, struct operation *op);
-struct view operation_look(struct world *world, struct operation *op);
-/* Nobody else is alive any more: its backoff ends all the same, and in time. */
-void operation_check_alone(struct world *world, struct operation *op);
-void operation_end(struct world *world, struct operation *op, bool success);
-
-/* ---- words.c */
-void check_budget(const struct config *config, uint64_t word, int64_t now_ms, double gift);
-void check_circuit(const struct config *config, uint64_t word, bool probe, int64_t now_ms);
-void check_floor(const struct config *config, uint64_t word, int64_t retry_after_ms, int64_t now_ms);
-void check_evidence(uint64_t word);
-
-/* ---- metrics.c */
-void metrics_step(struct world *world, const struct operation *op);
+/* The same up to a newline, as a text: it ends at a NUL if there is one. */
+static inline char *text_line(struct input *input) { return piece(input, '\n', true, NULL); }
 
 #endif

@@ -1,6 +1,6 @@
 /* An input is what the file holds at first, then a script: time passes, operations fail, back off, look, succeed, are
  * killed, and somebody else writes anything anywhere. */
-#include "fuzz.h"
+#include "world.h"
 
 #include <string.h>
 
@@ -40,7 +40,6 @@ static void refused(void *context, const char *name, const char *value, const ch
 	abort();
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
@@ -134,7 +133,6 @@ static void step(struct world *world)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct world world = {.input = {data, data + size}};

@@ -1,5 +1,5 @@
 /* The series, and how they are shown. */
-#include "fuzz.h"
+#include "world.h"
 
 #include <string.h>
 

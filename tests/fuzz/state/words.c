@@ -1,5 +1,5 @@
 /* The words, each by itself. */
-#include "fuzz.h"
+#include "world.h"
 
 void check_budget(const struct config *config, uint64_t word, int64_t now_ms, double gift)
 {

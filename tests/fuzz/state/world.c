@@ -1,5 +1,5 @@
 /* The file, and what others write into it. */
-#include "fuzz.h"
+#include "world.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* One operation, as engine.c conducts it. */
-#include "fuzz.h"
+#include "world.h"
 
 #include <errno.h>
 #include <netdb.h>
