@@ -31,7 +31,7 @@ const char *http_header_value(const char *line, size_t length, const char *name,
 	at++;
 	while (at < length && (line[at] == ' ' || line[at] == '\t'))
 		at++;
-	while (length > at && strchr(" \t\r\n", line[length - 1]) != NULL)
+	while (length > at && memchr(" \t\r\n", line[length - 1], 4) != NULL)
 		length--;
 	*value_length = length - at;
 	return line + at;
@@ -147,6 +147,8 @@ bool http_date(const char *text, size_t length, int64_t wall_s, int64_t *seconds
 			continue;
 		}
 		word[used] = '\0';
+		if (strlen(word) != used)
+			return false;
 		used = 0;
 		if (!take_word(&date, word, this_year))
 			return false;

@@ -166,11 +166,28 @@ static void retry_after_damaged(void **state)
 			}
 }
 
+/* Which a header field cannot hold (RFC 9110, 5.5). */
+static void nul_bytes(void **state)
+{
+	static const char line[] = "Retry-After: 120 \0", dates[][33] = {"Sun\0x, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT\0"};
+	static const size_t lengths[] = {31, 30};
+	size_t value_length;
+	int64_t seconds;
+	(void)state;
+	assert_non_null(http_header_value(line, sizeof line - 1, "Retry-After", &value_length));
+	assert_int_equal(value_length, 5);
+	assert_int_equal(http_retry_after_ms("120 ", 4, 0), -1);
+	assert_int_equal(http_retry_after_ms("120", 4, 0), -1);
+	for (size_t i = 0; i < COUNT(dates); i++)
+		assert_false(http_date(dates[i], lengths[i], 784111770, &seconds));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(status_lines), cmocka_unit_test(header_values), cmocka_unit_test(retry_after_seconds),
 		cmocka_unit_test(retry_after_dates), cmocka_unit_test(retry_after_malformed_dates), cmocka_unit_test(retry_after_damaged),
+		cmocka_unit_test(nul_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
