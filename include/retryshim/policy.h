@@ -324,7 +324,8 @@ struct entity {
 	bool accepts_ranges;            /* Accept-Ranges: bytes */
 	bool encoded;                   /* has a Content-Encoding */
 	int64_t length;                 /* Content-Length; -1 = none */
-	int64_t first, last, total;     /* Content-Range: bytes FIRST-LAST/TOTAL; -1 = not told */
+	bool has_range;                 /* has a Content-Range */
+	int64_t first, last, total;     /* what it says: bytes FIRST-LAST/TOTAL; -1 = not told, or not twice the same */
 };
 
 /* wall_s: now, which stands for a Date that is missing. */

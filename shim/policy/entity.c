@@ -24,21 +24,39 @@ static int64_t number(const char *text, size_t length)
 	return text_integer(digits, &value) ? value : -1;
 }
 
-/* "bytes 5-9/10"; whatever is not just that leaves the range unknown, and will not match. */
-static void read_range(struct entity *entity, const char *value, size_t length)
+struct range {
+	int64_t first, last, total;
+};
+
+/* "bytes 5-9/10"; whatever is not just that is unknown, and will not match. */
+static struct range range_of(const char *value, size_t length)
 {
 	static const char unit[] = "bytes ";
 	const size_t skip = sizeof unit - 1;
+	struct range range = {-1, -1, -1};
 	if (length <= skip || !text_equal_span(unit, value, skip))
-		return;
+		return range;
 	value += skip;
 	length -= skip;
 	const char *dash = memchr(value, '-', length), *slash = memchr(value, '/', length);
 	if (dash == NULL || slash == NULL || slash < dash)
-		return;
-	entity->first = number(value, (size_t)(dash - value));
-	entity->last = number(dash + 1, (size_t)(slash - dash - 1));
-	entity->total = number(slash + 1, length - (size_t)(slash + 1 - value));
+		return range;
+	range.first = number(value, (size_t)(dash - value));
+	range.last = number(dash + 1, (size_t)(slash - dash - 1));
+	range.total = number(slash + 1, length - (size_t)(slash + 1 - value));
+	return range;
+}
+
+/* Two that differ tell nothing. */
+static void read_range(struct entity *entity, const char *value, size_t length)
+{
+	struct range range = range_of(value, length);
+	if (entity->has_range && (range.first != entity->first || range.last != entity->last || range.total != entity->total))
+		range = (struct range){-1, -1, -1};
+	entity->has_range = true;
+	entity->first = range.first;
+	entity->last = range.last;
+	entity->total = range.total;
 }
 
 static void keep(char *out, const char *value, size_t length)
@@ -104,6 +122,8 @@ bool entity_resumable(const struct entity *entity)
 bool entity_continues(const struct entity *whole, const struct entity *rest, int64_t offset)
 {
 	if (rest->status != 206 || rest->encoded || rest->first != offset || rest->total < 0 || rest->last != rest->total - 1)
+		return false;
+	if (rest->last < rest->first) /* no range at all (RFC 9110, 14.4) */
 		return false;
 	if ((whole->length >= 0 && rest->total != whole->length) || (rest->length >= 0 && rest->length != rest->total - offset))
 		return false;
