@@ -15,6 +15,13 @@ struct pattern {
 	uint16_t port;   /* 0 = any */
 };
 
+/* The text behind a colon; `*` is any port, 0. False if it is neither. */
+static bool read_port(const char *text, uint16_t *port)
+{
+	*port = 0;
+	return strcmp(text, "*") == 0 || (*port = text_port(text)) != 0;
+}
+
 /* Takes ":port" off the end of `text`, in place. False if there is one and it is bad. An IPv6
  * address has its port outside brackets only: a bare one with two colons and more has none. */
 static bool cut_port(char *text, uint16_t *port)
@@ -28,14 +35,12 @@ static bool cut_port(char *text, uint16_t *port)
 		bool has_port = bracket[1] == ':';
 		*bracket = '\0';
 		memmove(text, text + 1, strlen(text));
-		return !has_port || (*port = text_port(colon + 1)) != 0;
+		return !has_port || read_port(colon + 1, port);
 	}
 	if (colon == NULL || strchr(text, ':') != colon)
 		return true;
 	*colon = '\0';
-	if (strcmp(colon + 1, "*") == 0)
-		return true;
-	return (*port = text_port(colon + 1)) != 0;
+	return read_port(colon + 1, port);
 }
 
 /* Takes "/bits" off an address pattern, in place; -1 = none, -2 = bad. */
