@@ -170,6 +170,8 @@ int64_t http_retry_after_ms(const char *value, size_t length, int64_t wall_s)
 		for (size_t i = 0; i < length; i++)
 			if (!is_digit(value[i]))
 				return -1;
+		for (; length > 1 && *value == '0'; value++)
+			length--;
 		if (length >= sizeof digits)
 			return most_s * 1000;
 		memcpy(digits, value, length);
