@@ -101,7 +101,9 @@ static int64_t after_oracle(const char *text, size_t length, int64_t wall_s)
 		return -1;
 	if (!oracle(text, length, wall_s, &seconds))
 		return -1;
-	return seconds > wall_s ? (seconds - wall_s) * 1000 : 0;
+	if (seconds <= wall_s)
+		return 0;
+	return seconds - wall_s < most / 1000 ? (seconds - wall_s) * 1000 : (int64_t)most;
 }
 
 static void check(const char *text, size_t length, int64_t wall_s)
