@@ -62,7 +62,7 @@ static void read_range(struct entity *entity, const char *value, size_t length)
 static void keep(char *out, const char *value, size_t length)
 {
 	out[0] = '\0';
-	if (length >= VALIDATOR_BYTES)
+	if (length >= VALIDATOR_BYTES || memchr(value, '\0', length) != NULL)
 		return;
 	memcpy(out, value, length);
 	out[length] = '\0';

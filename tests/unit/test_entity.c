@@ -66,6 +66,18 @@ static void long_validators(void **state)
 	}
 }
 
+/* Nor does one end at a NUL. */
+static void validators_with_nul(void **state)
+{
+	struct entity entity = entity_of(200, "Accept-Ranges: bytes");
+	(void)state;
+	entity_read_line(&entity, "ETag: \"a\0b\"", 11);
+	entity_read_line(&entity, "Last-Modified: a\0b", 18);
+	assert_string_equal(entity.etag, "");
+	assert_string_equal(entity.modified, "");
+	assert_false(entity_resumable(&entity));
+}
+
 static void continues(void **state)
 {
 #define WHOLE "Accept-Ranges: bytes\nContent-Length: 10\nETag: \"a\"\n" OLD
@@ -158,7 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resumable),
-		cmocka_unit_test(long_validators),
+		cmocka_unit_test(long_validators), cmocka_unit_test(validators_with_nul),
 		cmocka_unit_test(continues),
 		cmocka_unit_test(file_continues),
 	};
