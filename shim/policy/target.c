@@ -72,6 +72,21 @@ static uint16_t default_port(const char *url)
 	return strstr(url, "://") == NULL ? 80 : 0;
 }
 
+/* If there are any: around an address, from the start on, and nothing behind them but a port. */
+static bool brackets_hold_address(const char *host, const char *bracket)
+{
+	uint8_t address[16];
+	char inside[64];
+	if (host[0] != '[' || bracket == NULL)
+		return host[0] != '[' && bracket == NULL;
+	size_t length = (size_t)(bracket - host) - 1;
+	if (length >= sizeof inside || (bracket[1] != '\0' && bracket[1] != ':'))
+		return false;
+	memcpy(inside, host + 1, length);
+	inside[length] = '\0';
+	return address_read(inside, address) != 0;
+}
+
 void target_set_url(struct target *target, const char *url)
 {
 	char host[HOST_NAME_MAX_BYTES];
@@ -89,6 +104,8 @@ void target_set_url(struct target *target, const char *url)
 	host[length] = '\0';
 	uint16_t port = default_port(url);
 	char *bracket = strchr(host, ']');
+	if (!brackets_hold_address(host, bracket))
+		return;
 	char *colon = strchr(bracket != NULL ? bracket : host, ':');
 	if (colon != NULL && colon[1] != '\0') {
 		/* "user:pass/word@host" is cut at the slash: what looks like a port is a password. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "policy/address.h"
+
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -118,8 +120,12 @@ bool text_is_host_port(const char *text, size_t length)
 	if (colon == NULL || colon == copy || text_port(colon + 1) == 0)
 		return false;
 	*colon = '\0';
-	bool bracketed = copy[0] == '[' && colon[-1] == ']' && colon - copy > 2;
-	return text_is_printable(copy) && (bracketed || strpbrk(copy, ":/ []") == NULL);
+	if (copy[0] == '[' && colon[-1] == ']') {
+		uint8_t address[16];
+		colon[-1] = '\0';
+		return text_is_printable(copy) && address_read(copy + 1, address) != 0;
+	}
+	return text_is_printable(copy) && strpbrk(copy, ":/ []") == NULL;
 }
 
 bool text_is_fallback(const char *text)

@@ -118,9 +118,33 @@ static void default_methods(void **state)
 		CHECK_INT(rows[i].method, match_token(config.methods, rows[i].method), rows[i].listed);
 }
 
+/* "" = nothing is set. */
+static void urls(void **state)
+{
+	static const struct {
+		const char *url, *text;
+	} rows[] = {
+		{"http://a/", "a:80"}, {"a", "a:80"}, {"a:81", "a:81"}, {"https://u:p@a:82/x", "a:82"}, {"other://a", "a"},
+		{"ftp://[2001:db8::7]/", "[2001:db8::7]:21"}, {"http://[::1]:83?x", "[::1]:83"}, {"http://[::1%25lo]", "[::1]:80"},
+		{"http://[10.0.0.1]", "10.0.0.1:80"}, {"http://u@[::1]", "[::1]:80"}, {"http://a:", "a:80"},
+		{"http://a:0", ""}, {"http://u:secret/word@a", ""}, {"http://[::1", ""}, {"http://[::1]x", ""}, {"http://[::1]x:80", ""},
+		{"http://[db]:80", ""}, {"http://fe80::1%lo]", ""}, {"http://fe80::1%lo:2]]", ""}, {"http://a]:80", ""}, {"http://x[::1]", ""},
+		{"http://[]", ""}, {"http://[", ""}, {"http://]", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct target target = {0};
+		char text[TARGET_TEXT_MAX];
+		target_set_url(&target, rows[i].url);
+		target_format(&target, text, sizeof text);
+		CHECK_TEXT(rows[i].url, strcmp(text, "?") != 0 ? text : "", rows[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(urls),
 		cmocka_unit_test(addresses), cmocka_unit_test(format), cmocka_unit_test(longest_target_fits),
 		cmocka_unit_test(name_and_token_lists), cmocka_unit_test(default_methods),
 	};

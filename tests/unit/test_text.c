@@ -142,6 +142,7 @@ static void fallbacks(void **state)
 		{"a:1=b:65536", false}, {"a:1", false}, {"=", false}, {"", false}, {"a:1=b:2=c:3", false},
 		{"::1:1=b:2", false}, {"a b:1=c:2", false}, {"http://a:1=b:2", false}, {"[]:1=b:2", false},
 		{"[:1=b:2", false}, {"]:1=b:2", false}, {"a:1=b\x01:2", false},
+		{"[db]:1=b:2", false}, {"a:1=[db]:2", false}, {"a:1=[10.0.0.1]:2", true}, {"[::1]]:1=b:2", false},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++)
