@@ -110,7 +110,7 @@ static const char *modified_of(const struct block *block)
 {
 	int count;
 	const struct line *line = last_line(block, "Last-Modified", &count);
-	return line != NULL && line->length < VALIDATOR_BYTES ? line->value : "";
+	return line != NULL && is_whole(line) && line->length < VALIDATOR_BYTES ? line->value : "";
 }
 
 static const char *validator_of(const struct block *block)
