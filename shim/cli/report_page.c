@@ -28,13 +28,15 @@ extern const char page_html[], page_style[], page_script[];
 
 /* ---- data in HTML ---------------------------------------------------------------------------------- */
 
-/* The characters that could begin or end something in HTML. In JSON they stand in strings alone, where this is the same. */
+/* The characters that could begin or end something in HTML, and a control character that JSON does not escape. In JSON they
+ * stand in strings alone, where this is the same. */
 static const char *escaped(char c)
 {
 	switch (c) {
 	case '<': return "\\u003c";
 	case '>': return "\\u003e";
 	case '&': return "\\u0026";
+	case 0x7f: return "\\u007f";
 	default: return NULL;
 	}
 }

@@ -149,7 +149,7 @@ class TestLines:
 
 
 HOSTILE = ["</script><script>window.pwned=1</script>", "<!--<script>", "]]>", "&lt;", "\"'`\\", "\u2028\u2029", "\u202egpj.exe",
-           "é\U0001f4a5", "a\u0000b"]
+           "é\U0001f4a5\x7f", "a\u0000b"]
 
 
 class TestEscaping:
