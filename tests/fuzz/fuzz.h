@@ -3,7 +3,7 @@
  *   config.c         the environment, and TRACEPARENT
  *   numbers.c        numbers, durations, lists
  *   retry_after.c    Retry-After and HTTP dates
- *   headers.c        responses between libcurl and the program, in any pieces; downloads that are resumed
+ *   headers/         responses between libcurl and the program, in any pieces; downloads that are resumed
  *   content_range.c  what makes a response the rest of another one
  *   patterns.c       hosts, networks, ports; fallbacks, URLs
  *   events.c         diagnostics and metrics as we write them, and the same read back
