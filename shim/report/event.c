@@ -54,11 +54,11 @@ static void put_json(struct line *line, const struct report_event *event, const 
 	line_json_hex(line, "op", event->op);
 	if (event->trace_id[0] != '\0')
 		line_json_string(line, "trace_id", event->trace_id);
-	line_json_string(line, "operation", event->operation);
-	line_json_string(line, "target", target);
 	line_json_string(line, "event", event_name(event->event));
 	line_json_number(line, "attempt", (uint64_t)event->attempt);
 	line_json_number(line, "max_attempts", (uint64_t)event->max_attempts);
+	line_json_string(line, "operation", event->operation); /* of any length: behind what readers know an event by */
+	line_json_string(line, "target", target);
 	if (event->class != NULL) {
 		line_json_string(line, "category", category_name(event->class->category));
 		line_json_string(line, "severity", severity_name(event->class->severity));

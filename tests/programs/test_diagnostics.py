@@ -135,6 +135,11 @@ def test_operation_can_be_named():
     assert text.endswith(b": All 1 attempts failed for nightly. Returning ECONNREFUSED.\n")
 
 
+def test_a_long_name_does_not_cost_the_event():
+    result = exhausted(operation="n" * 872)
+    assert [(entry["event"], entry["attempt"]) for entry in events(result)] == [("attempt_failed", 1), ("exhausted", 2)]
+
+
 def test_trace_id():
     result = exhausted(env={"TRACEPARENT": TRACEPARENT})
     assert [entry["trace_id"] for entry in events(result)] == [TRACE_ID] * 2
