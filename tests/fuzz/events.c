@@ -210,6 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *operation = text_line(&input), *program = text_line(&input), *where = text_line(&input), *message = text_line(&input);
 	char *other = text_line(&input), *namespace = text_line(&input);
 	struct config config = {.diag = 1, .diag_file = "", .diag_dir = "", .metrics_namespace = namespace};
+	program[strnlen(program, 63)] = '\0'; /* as long as settings_program() may be */
 	errno_symbol(what, class.symbol, sizeof class.symbol);
 	set_target(&target, kind, where);
 	set_fallback(&fallback, other);
