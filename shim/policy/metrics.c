@@ -39,8 +39,10 @@ void metric_namespace(const struct config *config, char out[NAMESPACE_BYTES])
 	for (size_t i = 0; i < length; i++)
 		out[i] = strchr(allowed, config->metrics_namespace[i]) != NULL ? config->metrics_namespace[i] : '_';
 	out[length] = '\0';
-	if (out[0] == ':' || out[strspn(out, " ")] == '\0')
+	if (out[0] == ':' || out[strspn(out, " ")] == '\0') {
 		out[0] = '_';
+		out[length > 0 ? length : 1] = '\0';
+	}
 }
 
 /* Longer beginnings before what they begin with. */

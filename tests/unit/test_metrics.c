@@ -103,6 +103,9 @@ static void namespaces(void **state)
 		metric_namespace(&config, used);
 		CHECK_TEXT(rows[i].set, used, rows[i].used);
 	}
+	memset(used, 'x', sizeof used);
+	metric_namespace(&(struct config){.metrics_namespace = ""}, used);
+	CHECK_TEXT("empty", used, "_");
 }
 
 /* ---- series ----------------------------------------------------------------------------------------- */
