@@ -50,12 +50,8 @@ struct verdict pending_judge(struct pending *entry, int fd, int error)
 	return verdict;
 }
 
-/* Until then, or a glance at what others have learned. Settles. */
-static void rest(struct pending *entry, int64_t again_ns)
-{
-	pending_set_due(entry, op_glance_ns(&entry->op, again_ns));
-	pending_settle(entry, PENDING_QUIET);
-}
+/* Until then, or a glance at what others have learned. */
+static void set_alarm(struct pending *entry, int64_t again_ns) { pending_set_due(entry, op_glance_ns(&entry->op, again_ns)); }
 
 void pending_tell_last(struct pending *entry, int fd, int error)
 {
@@ -72,8 +68,10 @@ static void back_off(struct pending *entry, int fd, const struct verdict *verdic
 	entry->verdict = *verdict;
 	entry->owner = getpid();
 	pending_owned_by(entry->owner);
+	/* Before the registrations fall silent: who is woken by that goes to sleep again until then. */
+	set_alarm(entry, verdict->at_ns);
 	pending_mute(entry);
-	rest(entry, verdict->at_ns);
+	pending_settle(entry, PENDING_QUIET);
 }
 
 void pending_fail(struct pending *entry)
@@ -244,7 +242,10 @@ void pending_connect_again(struct pending *entry)
 {
 	int64_t again_ns;
 	switch (op_due(&entry->op, &entry->verdict, &again_ns)) {
-	case DUE_LATER: rest(entry, again_ns); return;
+	case DUE_LATER:
+		set_alarm(entry, again_ns);
+		pending_settle(entry, PENDING_QUIET);
+		return;
 	case DUE_OVER: pending_fail(entry); return;
 	case DUE_GO: break;
 	}
