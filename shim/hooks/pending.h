@@ -260,9 +260,9 @@ enum sight pending_expose(struct pending *entry);
 /* For poll and select, which name the descriptor: finds the entry, knows what to do about old events. */
 enum sight pending_polled(int fd, bool failed);
 
-/* True if the descriptor is a socket that is backing off, and must be left out of a wait. Signals must be
- * held. */
-bool pending_is_quiet(int fd);
+/* Until when the descriptor is a socket that is backing off: it must be left out of a wait, and the wait must end then. 0 if
+ * it is none. Signals must be held. */
+int64_t pending_quiet_until(int fd);
 
 /* The program connects a socket that has an entry: the entry, NULL if it has none; then, what it is told:
  * true if it fails with *error, false if the kernel is to be asked; then, the kernel has answered with

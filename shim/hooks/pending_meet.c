@@ -121,20 +121,21 @@ enum sight pending_polled(int fd, bool failed)
 	return sight == HIDDEN && pending_of(fd) != entry ? pending_expose(entry) : sight;
 }
 
-bool pending_is_quiet(int fd)
+int64_t pending_quiet_until(int fd)
 {
 	struct pending *entry = pending_of(fd);
 	if (entry == NULL)
-		return false;
+		return 0;
 	enum pending_state state = pending_state(entry);
 	if (state != PENDING_QUIET && state != PENDING_CLAIMED)
-		return false;
+		return 0;
 	state = claim_for(entry, fd, pending_claim);
 	if (state == PENDING_QUIET)
 		pending_adopt(entry);
+	int64_t until_ns = state == PENDING_QUIET ? pending_due(entry) : 0;
 	if (state != PENDING_FREE)
 		pending_settle(entry, state);
-	return state == PENDING_QUIET;
+	return until_ns;
 }
 
 /* ---- a second connect() --------------------------------------------------------------------------- */

@@ -57,18 +57,18 @@ static int settle(struct wait *wait, int result)
 	return settle_all(polling->fds, polling->count, result);
 }
 
-/* Copies what the program asks for, without the quiet ones. True if there were any. */
-static bool leave_out(const struct polling *polling, struct pollfd *copy)
+/* Copies what the program asks for, without the quiet ones. Returns the first instant of one; INT64_MAX if there were none. */
+static int64_t leave_out(const struct polling *polling, struct pollfd *copy)
 {
-	bool any = false;
+	int64_t first_ns = INT64_MAX, until_ns;
 	memcpy(copy, polling->fds, polling->count * sizeof *copy);
 	for (nfds_t i = 0; i < polling->count; i++) {
-		if (!pending_is_quiet(copy[i].fd))
+		if ((until_ns = pending_quiet_until(copy[i].fd)) == 0)
 			continue;
 		copy[i].fd = -1;
-		any = true;
+		first_ns = until_ns < first_ns ? until_ns : first_ns;
 	}
-	return any;
+	return first_ns;
 }
 
 static int poll_copy(struct polling *polling, struct pollfd *copy, const struct timespec *left, const sigset_t *mask)
@@ -85,9 +85,11 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	size_t size = polling->count * sizeof *polling->fds;
 	if (real_poll()(polling->fds, polling->count, 0) < 0) /* a bad pointer, or more than RLIMIT_NOFILE: the kernel says so */
 		return -1;
+	struct timespec clipped;
 	struct pollfd *copy = wait_scratch(polling->own, sizeof polling->own, size);
-	int result = copy != NULL && leave_out(polling, copy) ? poll_copy(polling, copy, left, mask)
-	                                                      : real_ppoll()(polling->fds, polling->count, left, mask);
+	int64_t until_ns = copy != NULL ? leave_out(polling, copy) : INT64_MAX;
+	int result = until_ns != INT64_MAX ? poll_copy(polling, copy, wait_clip(left, until_ns, &clipped), mask)
+	                                   : real_ppoll()(polling->fds, polling->count, left, mask);
 	int error = errno;
 	wait_scratch_end(copy, polling->own, size);
 	errno = error;

@@ -90,14 +90,20 @@ static int settle(struct wait *wait, int result)
 	return result;
 }
 
-static void leave_out_quiet(struct selecting *selecting)
+/* Returns the first instant of a quiet one; INT64_MAX if there is none. */
+static int64_t leave_out_quiet(struct selecting *selecting)
 {
+	int64_t first_ns = INT64_MAX;
 	for (size_t word = 0; word < selecting->words; word++)
 		for (unsigned long bits = any_of(selecting->asked, word); bits != 0; bits &= bits - 1) {
 			int fd = (int)word * (int)WORD_BITS + __builtin_ctzl(bits);
-			if (pending_is_quiet(fd))
-				take_from_all(selecting->sets, fd);
+			int64_t until_ns = pending_quiet_until(fd);
+			if (until_ns == 0)
+				continue;
+			take_from_all(selecting->sets, fd);
+			first_ns = until_ns < first_ns ? until_ns : first_ns;
 		}
+	return first_ns;
 }
 
 static fd_set *set_of(const struct selecting *selecting, enum which which) { return (fd_set *)selecting->sets[which]; }
@@ -105,8 +111,9 @@ static fd_set *set_of(const struct selecting *selecting, enum which which) { ret
 static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
 {
 	struct selecting *selecting = (struct selecting *)wait;
+	struct timespec clipped;
 	copy_sets(selecting->sets, selecting->asked, selecting->words);
-	leave_out_quiet(selecting);
+	left = wait_clip(left, leave_out_quiet(selecting), &clipped);
 	return real_pselect()(selecting->count, set_of(selecting, READING), set_of(selecting, WRITING),
 	                      set_of(selecting, EXCEPTIONS), left, mask);
 }

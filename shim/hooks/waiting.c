@@ -50,6 +50,14 @@ static const struct timespec *left_until(int64_t until_ns, struct timespec *left
 	return left;
 }
 
+const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room)
+{
+	const struct timespec *clipped = left_until(until_ns, room);
+	if (left == NULL || clipped == NULL)
+		return left != NULL ? left : clipped;
+	return clipped->tv_sec < left->tv_sec || (clipped->tv_sec == left->tv_sec && clipped->tv_nsec < left->tv_nsec) ? clipped : left;
+}
+
 /* The wait itself is a cancellation point, and lets handlers run, as it is and does without us. */
 static int once(struct wait *wait, const struct timespec *left, struct hold *hold)
 {

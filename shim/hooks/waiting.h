@@ -42,6 +42,10 @@ bool wait_span_valid(const struct timespec *timeout);
 /* What is left of a wait's span. */
 int64_t wait_left_ns(const struct wait *wait);
 
+/* The shorter of a wait's `left` (NULL = for ever) and what is left until an instant (INT64_MAX = none), in *room if that is
+ * the instant. A socket may have fallen quiet since the wait's own instant was looked for. */
+const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room);
+
 /* Room for a copy of what the program passed: the caller's own if it is large enough, else a mapping; NULL
  * if none is to be had. */
 void *wait_scratch(void *own, size_t own_size, size_t size);
