@@ -218,7 +218,8 @@ static inline void depth_leave(uintptr_t before) { depth_frame = before; }
 struct hold {
 	sigset_t signals;
 	int cancel;
-	bool held; /* by an outer one already */
+	bool held;   /* by an outer one already */
+	bool masked; /* false: a sandbox has denied it, and `signals` is not known */
 };
 
 void hold_begin(struct hold *hold);

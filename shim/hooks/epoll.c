@@ -24,22 +24,14 @@ static int settle(struct wait *wait, int result)
 	return pending_epoll_events(epolling->epoll, epolling->events, result, false);
 }
 
-/* Rounded up: a wait must not end before its time. */
-static int milliseconds(const struct timespec *left)
-{
-	if (left == NULL)
-		return -1;
-	if (left->tv_sec >= INT_MAX / 1000 - 1)
-		return INT_MAX;
-	return (int)(left->tv_sec * 1000 + (left->tv_nsec + NS_PER_MS - 1) / NS_PER_MS);
-}
-
 static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
 {
 	const struct epolling *epolling = (const struct epolling *)wait;
+	if (wait->plainly)
+		return real_epoll_wait()(epolling->epoll, epolling->events, epolling->most, wait_milliseconds(left));
 	if (epolling->fine)
 		return real_epoll_pwait2()(epolling->epoll, epolling->events, epolling->most, left, mask);
-	return real_epoll_pwait()(epolling->epoll, epolling->events, epolling->most, milliseconds(left), mask);
+	return real_epoll_pwait()(epolling->epoll, epolling->events, epolling->most, wait_milliseconds(left), mask);
 }
 
 static void prepare(struct wait *wait) { pending_inherit(((const struct epolling *)wait)->epoll); }

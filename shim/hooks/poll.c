@@ -71,9 +71,15 @@ static int64_t leave_out(const struct polling *polling, struct pollfd *copy)
 	return first_ns;
 }
 
+static int poll_by(const struct polling *polling, struct pollfd *fds, const struct timespec *left, const sigset_t *mask)
+{
+	return polling->wait.plainly ? real_poll()(fds, polling->count, wait_milliseconds(left))
+	                             : real_ppoll()(fds, polling->count, left, mask);
+}
+
 static int poll_copy(struct polling *polling, struct pollfd *copy, const struct timespec *left, const sigset_t *mask)
 {
-	int result = real_ppoll()(copy, polling->count, left, mask);
+	int result = poll_by(polling, copy, left, mask);
 	for (nfds_t i = 0; i < polling->count && result >= 0; i++)
 		polling->fds[i].revents = copy[i].revents;
 	return result;
@@ -81,15 +87,16 @@ static int poll_copy(struct polling *polling, struct pollfd *copy, const struct 
 
 static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
 {
+	static const struct timespec now = {0};
 	struct polling *polling = (struct polling *)wait;
 	size_t size = polling->count * sizeof *polling->fds;
-	if (real_poll()(polling->fds, polling->count, 0) < 0) /* a bad pointer, or more than RLIMIT_NOFILE: the kernel says so */
+	if (poll_by(polling, polling->fds, &now, NULL) < 0) /* a bad pointer, or more than RLIMIT_NOFILE: the kernel says so */
 		return -1;
 	struct timespec clipped;
 	struct pollfd *copy = wait_scratch(polling->own, sizeof polling->own, size);
 	int64_t until_ns = copy != NULL ? leave_out(polling, copy) : INT64_MAX;
 	int result = until_ns != INT64_MAX ? poll_copy(polling, copy, wait_clip(left, until_ns, &clipped), mask)
-	                                   : real_ppoll()(polling->fds, polling->count, left, mask);
+	                                   : poll_by(polling, polling->fds, left, mask);
 	int error = errno;
 	wait_scratch_end(copy, polling->own, size);
 	errno = error;

@@ -108,12 +108,23 @@ static int64_t leave_out_quiet(struct selecting *selecting)
 
 static fd_set *set_of(const struct selecting *selecting, enum which which) { return (fd_set *)selecting->sets[which]; }
 
+static int select_plainly(const struct selecting *selecting, const struct timespec *left)
+{
+	struct timeval time = {0};
+	if (left != NULL)
+		time = (struct timeval){.tv_sec = left->tv_sec, .tv_usec = (left->tv_nsec + 999) / 1000};
+	return real_select()(selecting->count, set_of(selecting, READING), set_of(selecting, WRITING), set_of(selecting, EXCEPTIONS),
+	                     left != NULL ? &time : NULL);
+}
+
 static int once(struct wait *wait, const struct timespec *left, const sigset_t *mask)
 {
 	struct selecting *selecting = (struct selecting *)wait;
 	struct timespec clipped;
 	copy_sets(selecting->sets, selecting->asked, selecting->words);
 	left = wait_clip(left, leave_out_quiet(selecting), &clipped);
+	if (wait->plainly)
+		return select_plainly(selecting, left);
 	return real_pselect()(selecting->count, set_of(selecting, READING), set_of(selecting, WRITING),
 	                      set_of(selecting, EXCEPTIONS), left, mask);
 }

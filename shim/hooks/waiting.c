@@ -1,6 +1,7 @@
 #include "hooks/waiting.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -22,6 +23,15 @@ int64_t wait_span(const struct timespec *timeout)
 	return span_ns;
 }
 
+int wait_milliseconds(const struct timespec *left)
+{
+	if (left == NULL)
+		return -1;
+	if (left->tv_sec >= INT_MAX / 1000 - 1)
+		return INT_MAX;
+	return (int)(left->tv_sec * 1000 + (left->tv_nsec + NS_PER_MS - 1) / NS_PER_MS);
+}
+
 static int64_t end_of(const struct wait *wait)
 {
 	int64_t end_ns;
@@ -36,7 +46,12 @@ int64_t wait_left_ns(const struct wait *wait)
 	return end_ns > now_ns ? end_ns - now_ns : 0;
 }
 
-static void give_mask_back(void *hold) { pthread_sigmask(SIG_SETMASK, &((struct hold *)hold)->signals, NULL); }
+static void give_mask_back(void *context)
+{
+	const struct hold *hold = context;
+	if (hold->masked)
+		pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
+}
 
 /* What is left until an instant; NULL = for ever. */
 static const struct timespec *left_until(int64_t until_ns, struct timespec *left)
@@ -58,6 +73,32 @@ const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, 
 	return clipped->tv_sec < left->tv_sec || (clipped->tv_sec == left->tv_sec && clipped->tv_nsec < left->tv_nsec) ? clipped : left;
 }
 
+/* A sandbox denies the calls that take a mask: the one that takes none is left. A handler that runs just before it does not
+ * end it. */
+static int once_plainly(struct wait *wait, const struct timespec *left, const sigset_t *mask)
+{
+	sigset_t held;
+	sigemptyset(&held);
+	bool masked = mask != NULL && pthread_sigmask(SIG_SETMASK, mask, &held) == 0;
+	wait->plainly = true;
+	int result = wait->once(wait, left, NULL), error = errno;
+	if (masked)
+		pthread_sigmask(SIG_SETMASK, &held, NULL);
+	errno = error;
+	return result;
+}
+
+static int once_masked(struct wait *wait, const struct timespec *left, const struct hold *hold)
+{
+	const sigset_t *mask = wait->mask;
+	if (mask == NULL && hold->masked)
+		mask = &hold->signals;
+	if (wait->plainly)
+		return once_plainly(wait, left, mask);
+	int result = wait->once(wait, left, mask);
+	return result >= 0 || (errno != EPERM && errno != ENOSYS) ? result : once_plainly(wait, left, mask);
+}
+
 /* The wait itself is a cancellation point, and lets handlers run, as it is and does without us. */
 static int once(struct wait *wait, const struct timespec *left, struct hold *hold)
 {
@@ -65,7 +106,7 @@ static int once(struct wait *wait, const struct timespec *left, struct hold *hol
 	pthread_cleanup_push(give_mask_back, hold);
 	thread_held = false;
 	pthread_setcancelstate(hold->cancel, &ours);
-	result = wait->once(wait, left, wait->mask != NULL ? wait->mask : &hold->signals);
+	result = once_masked(wait, left, hold);
 	pthread_setcancelstate(ours, NULL);
 	thread_held = true;
 	pthread_cleanup_pop(0);

@@ -21,9 +21,10 @@ struct wait {
 	uint64_t start;  /* clock_mark() of the program's call */
 	int64_t span_ns; /* its time-out; WAIT_FOR_EVER */
 	const sigset_t *mask; /* the program's; NULL = the thread's */
+	bool plainly;         /* `once` is to use the call that takes no mask */
 	/* Before each wait, with signals held; may be NULL. */
 	void (*prepare)(struct wait *wait);
-	/* One real wait. Returns its result, with errno. */
+	/* One real wait, with this mask, NULL = with the thread's as it is. Returns its result, with errno. */
 	int (*once)(struct wait *wait, const struct timespec *left, const sigset_t *mask);
 	/* Hides what the program is not to see of a positive result; returns what is left of it. */
 	int (*settle)(struct wait *wait, int result);
@@ -38,6 +39,9 @@ int64_t wait_span(const struct timespec *timeout);
 
 /* False for what the kernel refuses. */
 bool wait_span_valid(const struct timespec *timeout);
+
+/* For calls that take milliseconds: rounded up, as a wait must not end before its time. */
+int wait_milliseconds(const struct timespec *left);
 
 /* What is left of a wait's span. */
 int64_t wait_left_ns(const struct wait *wait);

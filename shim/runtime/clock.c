@@ -181,7 +181,7 @@ void hold_begin(struct hold *hold)
 	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
 		sigdelset(&all, faults[i]);
 	sigemptyset(&hold->signals);
-	pthread_sigmask(SIG_BLOCK, &all, &hold->signals);
+	hold->masked = pthread_sigmask(SIG_BLOCK, &all, &hold->signals) == 0;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &hold->cancel);
 	hold->held = thread_held;
 	thread_held = true;
@@ -192,5 +192,6 @@ void hold_end(const struct hold *hold)
 	int ours;
 	thread_held = hold->held;
 	pthread_setcancelstate(hold->cancel, &ours);
-	pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
+	if (hold->masked)
+		pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
 }
