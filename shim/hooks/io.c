@@ -21,12 +21,14 @@ static __attribute__((noinline)) bool shim_io(int fd)
 	return error != 0;
 }
 
-/* The real call has failed: perhaps by what the last attempt has left in the kernel. */
-static __attribute__((noinline, cold)) ssize_t shim_io_failed(int fd)
+/* The real call has an outcome: perhaps it is what the last attempt has left in the kernel. */
+static __attribute__((noinline, cold)) ssize_t shim_io_over(int fd, ssize_t result)
 {
-	if (!thread_held)
+	if (!thread_held && result < 0)
 		pending_io_failed(fd, errno);
-	return -1;
+	else if (!thread_held)
+		pending_io_done(fd);
+	return result;
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
@@ -36,8 +38,7 @@ static __attribute__((noinline, cold)) ssize_t shim_io_failed(int fd)
 #define IO(name, parameters, arguments, real_call)                       \
 	static __attribute__((noinline)) ssize_t asking_##name parameters      \
 	{                                                                      \
-		ssize_t result = shim_io(fd) ? -1 : (real_call);                     \
-		return result >= 0 ? result : shim_io_failed(fd);                    \
+		return shim_io(fd) ? -1 : shim_io_over(fd, real_call);               \
 	}                                                                      \
 	__attribute__((visibility("default"))) ssize_t name parameters         \
 	{                                                                      \

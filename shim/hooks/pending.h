@@ -257,6 +257,9 @@ static inline enum sight pending_event(struct pending *entry, int fd, bool faile
 /* An event of the entry's is shown, come what may: its retries end here. */
 enum sight pending_expose(struct pending *entry);
 
+/* True if the kernel reports the descriptor's socket as failed. One system call. */
+bool pending_has_failed(int fd);
+
 /* For poll and select, which name the descriptor: finds the entry, knows what to do about old events. */
 enum sight pending_polled(int fd, bool failed);
 
@@ -283,6 +286,9 @@ int pending_io(int fd);
 
 /* It has failed by itself: if that was the last attempt's error, the program has learned of it now. Keeps errno. */
 void pending_io_failed(int fd, int error);
+
+/* It has gone through: that tells as well as a wait that the connection is made. Keeps errno. */
+void pending_io_done(int fd);
 
 /* ---- pending_drive.c: what time does to entries ----------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /* Where the program meets a pending connect: events, a second connect(), SO_ERROR, send and recv. */
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "hooks/pending.h"
@@ -24,6 +25,12 @@ static enum pending_state claim_for(struct pending *entry, int fd, enum pending_
 }
 
 /* ---- events -------------------------------------------------------------------------------------- */
+
+bool pending_has_failed(int fd)
+{
+	struct pollfd polled = {.fd = fd, .events = POLLOUT};
+	return real_poll()(&polled, 1, 0) == 1 && (polled.revents & (POLLERR | POLLHUP)) != 0;
+}
 
 /* For a claimed entry; settles it. */
 static enum sight met_failure(struct pending *entry, int fd, enum pending_state state)
@@ -274,6 +281,16 @@ int pending_error(struct pending *entry, int fd, int error)
 
 /* ---- send and recv --------------------------------------------------------------------------------- */
 
+/* Of a claimed entry: a later attempt that has failed is met here, since the call itself would take its error. Returns the
+ * state, claimed. */
+static enum pending_state claim_met(struct pending *entry, int fd, enum pending_state state)
+{
+	if (state != PENDING_RECONNECTING || !pending_has_failed(fd))
+		return state;
+	met_failure(entry, fd, state);
+	return claim_for(entry, fd, pending_claim);
+}
+
 int pending_io(int fd)
 {
 	struct hold hold;
@@ -282,7 +299,7 @@ int pending_io(int fd)
 	if (entry == NULL || pending_state(entry) < PENDING_CLAIMED || pending_state(entry) == PENDING_CONNECTING)
 		return 0;
 	hold_begin(&hold);
-	enum pending_state state = claim_for(entry, fd, pending_claim_driven);
+	enum pending_state state = claim_met(entry, fd, claim_for(entry, fd, pending_claim_driven));
 	if (state == PENDING_QUIET && socket_blocking(fd) != NON_BLOCKING) {
 		/* The program has made it blocking meanwhile, and would wait here for the connection. */
 		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
@@ -316,4 +333,21 @@ void pending_io_failed(int fd, int error)
 		pending_settle(entry, state);
 	hold_end(&hold);
 	errno = error;
+}
+
+void pending_io_done(int fd)
+{
+	struct hold hold;
+	int errno_before = errno;
+	struct pending *entry = pending_of(fd);
+	if (entry == NULL || pending_state(entry) != PENDING_RECONNECTING)
+		return;
+	hold_begin(&hold);
+	enum pending_state state = claim_for(entry, fd, pending_claim);
+	if (state == PENDING_RECONNECTING && socket_is_connected(fd))
+		pending_succeed(entry, state);
+	else if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	hold_end(&hold);
+	errno = errno_before;
 }

@@ -65,12 +65,6 @@ static void copy_sets(unsigned long *const to[SETS], unsigned long *const from[S
 			memcpy(to[i], from[i], words * sizeof *to[i]);
 }
 
-static bool has_failed(int fd)
-{
-	struct pollfd polled = {.fd = fd, .events = POLLOUT};
-	return real_poll()(&polled, 1, 0) == 1 && (polled.revents & (POLLERR | POLLHUP)) != 0;
-}
-
 /* How many bits of the result the program is not to see of a descriptor; they are cleared. A failed
  * socket is readable and writable, and select does not tell why. */
 static int hidden_of(struct selecting *selecting, int fd)
@@ -78,7 +72,7 @@ static int hidden_of(struct selecting *selecting, int fd)
 	/* A duplicate of a socket that has failed before is found by the socket. */
 	if (pending_of(fd) == NULL && !(pending_any_failing() && has(selecting->sets[WRITING], fd)))
 		return 0;
-	return pending_polled(fd, has_failed(fd)) == HIDDEN ? take_from_all(selecting->sets, fd) : 0;
+	return pending_polled(fd, pending_has_failed(fd)) == HIDDEN ? take_from_all(selecting->sets, fd) : 0;
 }
 
 static int settle(struct wait *wait, int result)
@@ -252,7 +246,7 @@ static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, f
 		for (unsigned long bits = any_of(sets, word); bits != 0; bits &= bits - 1) {
 			int fd = (int)word * (int)WORD_BITS + __builtin_ctzl(bits);
 			struct pending *entry = pending_of(fd);
-			if (entry != NULL && pending_is(entry, fd) && has_failed(fd))
+			if (entry != NULL && pending_is(entry, fd) && pending_has_failed(fd))
 				pending_expose(entry);
 		}
 }
