@@ -144,9 +144,10 @@ static int append_to(const char *path, const char *text, size_t length)
 	return error;
 }
 
+/* Apart: most names need no expansion, and small stacks have no room for a path. */
 static __attribute__((noinline)) int append_expanded(const char *pattern, const char *text, size_t length)
 {
-	char path[2 * SINK_BYTES];
+	char path[PATH_BYTES];
 	return expand_path(pattern, path, sizeof path) ? append_to(path, text, length) : ENAMETOOLONG;
 }
 
@@ -158,8 +159,7 @@ int sink_append(const char *pattern, const char *text, size_t length)
 static void write_file(const struct config *config, const struct line *line)
 {
 	static _Atomic(int) named;
-	char path[PATH_BYTES];
-	int error = expand_path(config->diag_file, path, sizeof path) ? append_to(path, line->text, line->length) : ENAMETOOLONG;
+	int error = sink_append(config->diag_file, line->text, line->length);
 	if (error != 0)
 		name_failed_sink(&named, "RETRY_DIAG_FILE", config->diag_file, error);
 }
