@@ -94,14 +94,19 @@ static UNUSED void descriptors_read(struct descriptors *all)
 	}
 }
 
-static UNUSED void say_descriptors(const struct descriptors *before)
+static UNUSED long descriptors_changed(const struct descriptors *before)
 {
 	struct descriptors now;
 	long changed = 0;
 	descriptors_read(&now);
 	for (int file = 0; file < 256; file++)
 		changed += before->file[file].device != now.file[file].device || before->file[file].inode != now.file[file].inode;
-	say_number("descriptors_changed", changed);
+	return changed;
+}
+
+static UNUSED void say_descriptors(const struct descriptors *before)
+{
+	say_number("descriptors_changed", descriptors_changed(before));
 }
 
 static UNUSED void pause_ms(long ms)
@@ -111,18 +116,23 @@ static UNUSED void pause_ms(long ms)
 		;
 }
 
+static UNUSED int diagnostics_lines(void)
+{
+	int found = 0;
+	FILE *file = fopen(getenv("RETRY_DIAG_FILE"), "r");
+	if (file == NULL)
+		return 0;
+	for (int c = getc(file); c != EOF; c = getc(file))
+		found += c == '\n';
+	fclose(file);
+	return found;
+}
+
 /* Waits until the diagnostics hold this many lines: until a backoff has begun. */
 static UNUSED void await_diagnostics(int lines)
 {
 	for (int turn = 0; turn < 2000; turn++) {
-		int found = 0;
-		FILE *file = fopen(getenv("RETRY_DIAG_FILE"), "r");
-		if (file != NULL) {
-			for (int c = getc(file); c != EOF; c = getc(file))
-				found += c == '\n';
-			fclose(file);
-		}
-		if (found >= lines)
+		if (diagnostics_lines() >= lines)
 			return;
 		pause_ms(5);
 	}

@@ -1,16 +1,10 @@
 /* A sandbox that denies system calls, by name, with EPERM or by a trap. */
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <dlfcn.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 
-#include "host.h"
+#include "seccomp.h"
 
 static const struct {
 	const char *name;
@@ -41,19 +35,12 @@ enum { CALLS = sizeof calls / sizeof calls[0] };
 
 static void deny(const char *name, unsigned action)
 {
-	struct sock_filter filter[2 * CALLS + 2];
-	unsigned short length = 0;
-	filter[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < CALLS; i++) {
-		if (strcmp(name, "all") != 0 && strcmp(name, calls[i].name) != 0)
-			continue;
-		filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i].number, 0, 1);
-		filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
-	}
-	filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog program = {.len = length, .filter = filter};
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-		broken("seccomp");
+	long numbers[CALLS];
+	size_t count = 0;
+	for (size_t i = 0; i < CALLS; i++)
+		if (strcmp(name, "all") == 0 || strcmp(name, calls[i].name) == 0)
+			numbers[count++] = calls[i].number;
+	filter_calls(numbers, count, action, SECCOMP_RET_ALLOW);
 }
 
 /* As the handler of a real sandbox, which answers in the kernel's place: ENOSYS to everything. */
