@@ -15,11 +15,13 @@ PYTHON ?= /usr/bin/python3
 CFLAGS ?= -O2 -g
 WERROR ?= -Werror
 
-WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes $(WERROR)
+# -Wno-psabi: on i386 gcc would tell of what its versions before 11 did.
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wno-psabi $(WERROR)
 # V=1 shows whole commands.
 ifneq ($(V),1)
 say = @echo '  $(1)	$@';
 endif
+LIBC := -include shim/libc.h
 COMPILE = $(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) -Iinclude -Ishim $(CFLAGS) -MMD -MP
 
 # -nostartfiles: the start files' four weak symbols would be looked up in every process that loads us.
@@ -40,9 +42,8 @@ JANSSON ?= -Wl,-Bstatic -ljansson -Wl,-Bdynamic
 ifeq ($(JANSSON),)
 CLI_OBJECTS := $(filter-out $(call objects,shim/cli/events.c shim/cli/report*.c shim/cli/tail*.c),$(CLI_OBJECTS))
 $(CLI_OBJECTS): override CPPFLAGS += -DWITHOUT_JANSSON
-else
-$(CLI_OBJECTS): | $(B)/cli-headers
 endif
+$(CLI_OBJECTS): | $(B)/cli-headers
 
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
@@ -62,7 +63,7 @@ $(B)/obj/shim/cli/report_page.o: $(wildcard shim/cli/page/*)
 
 $(B)/obj/shim/%.o: shim/%.c Makefile | $(B)/headers
 	@mkdir -p $(@D)
-	$(call say,CC)$(COMPILE) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<
+	$(call say,CC)$(COMPILE) $(LIBC) $(SO_FLAGS) -DLIBRETRYSHIM_DIR='"$(LIBDIR)"' -c -o $@ $<
 
 # Says what is missing before the compiler says it in its own way.
 $(B)/headers:
@@ -73,7 +74,8 @@ $(B)/headers:
 	@touch $@
 
 $(B)/cli-headers: $(B)/headers
-	@printf '#include <jansson.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: no jansson.h; on Debian: apt-get install libjansson-dev" >&2; exit 1; }
+	@printf '#include <argp.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: this C library has no argp.h, so there is no command with it: make $(B)/libretryshim.so" >&2; exit 1; }
+	@[ -z '$(JANSSON)' ] || printf '#include <jansson.h>\n' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 || { echo "make: no jansson.h; on Debian: apt-get install libjansson-dev" >&2; exit 1; }
 	@touch $@
 
 # ---- tests --------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ deps:
 	@scripts/deps
 
 FAULTSERVER := $(B)/tests/faultserver
-UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/report/emf.c shim/report/statsd.c shim/report/exposition.c shim/runtime/clock.c shim/runtime/state_places.c shim/runtime/state_series.c)
+UNIT_OBJECTS := $(POLICY) $(call objects,shim/report/line.c shim/report/emf.c shim/report/statsd.c shim/report/exposition.c shim/runtime/clock.c shim/runtime/cancel.c shim/runtime/symbols.c shim/runtime/state_places.c shim/runtime/state_series.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 $(FAULTSERVER): $(wildcard tests/faults/*.[ch]) Makefile
@@ -125,7 +127,7 @@ check-sanitizers:
 	@$(MAKE) --no-print-directory B=$(B)/sanitized CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover' check-unit
 
 SHIM_C := $(wildcard shim/*/*.c)
-ANALYSE := -std=gnu11 -D_GNU_SOURCE -Iinclude -Ishim -DLIBRETRYSHIM_DIR='"/usr/local/lib"'
+ANALYSE := -std=gnu11 -D_GNU_SOURCE $(LIBC) -Iinclude -Ishim -DLIBRETRYSHIM_DIR='"/usr/local/lib"'
 
 # clang-tidy takes one file a run: several share state and report what is not there.
 lint:
@@ -155,7 +157,7 @@ FUZZ ?= $(FUZZ_TARGETS)
 FUZZ_SECONDS ?= 120
 FUZZ_OBJECTS = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(wildcard $(1)))
 FUZZ_SHIM := $(call FUZZ_OBJECTS,shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c shim/cli/tail*.c shim/cli/report*.c \
-	$(addprefix shim/,runtime/share.c runtime/clock.c report/line.c report/words.c report/event.c report/emf.c report/statsd.c \
+	$(addprefix shim/,runtime/share.c runtime/clock.c runtime/cancel.c runtime/symbols.c report/line.c report/words.c report/event.c report/emf.c report/statsd.c \
 	report/exposition.c cli/arguments.c cli/duration.c cli/events.c cli/output.c hooks/curl_response.c hooks/curl_deliver.c \
 	hooks/curl_journal.c hooks/curl_resume.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined

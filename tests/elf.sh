@@ -19,7 +19,12 @@ needed=$(readelf -dW "$object" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -
 expect "depends on the C library alone" "" "$needed"
 
 # Every interposed libc name stands without a version: a version node would silently end interposition.
-libc="connect dlopen getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2 send sendto sendmsg write writev recv recvfrom recvmsg read readv __read_chk __recv_chk __recvfrom_chk"
+libc="connect getaddrinfo getsockopt poll ppoll __poll_chk __ppoll_chk select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2 send sendto sendmsg write writev recv recvfrom recvmsg read readv __read_chk __recv_chk __recvfrom_chk"
+case $(readelf -hW "$object" | sed -n 's/ *Machine: *//p') in *X86-64* | AArch64) libc="$libc dlopen" ;; esac
+# What programs with 64-bit time call on a 32-bit processor.
+case $(readelf -hW "$object" | sed -n 's/ *Class: *//p') in
+ELF32) libc="$libc __getsockopt64 __ppoll64 __select64 __pselect64 __epoll_pwait2_time64 __sendmsg64 __recvmsg64" ;;
+esac
 curl="curl_easy_cleanup curl_easy_duphandle curl_easy_getinfo curl_easy_init curl_easy_pause curl_easy_perform curl_easy_reset curl_easy_setopt curl_mime_data_cb curl_mime_filedata curl_multi_add_handle curl_multi_cleanup curl_multi_info_read curl_multi_init curl_multi_perform curl_multi_poll curl_multi_remove_handle curl_multi_setopt curl_multi_socket curl_multi_socket_action curl_multi_socket_all curl_multi_timeout curl_multi_wait"
 exports=$(
 	for name in $libc libretryshim_version; do echo "$name"; done
@@ -37,4 +42,9 @@ expect "is RELRO" 1 "$(readelf -lW "$object" | grep -c GNU_RELRO)"
 expect "has no executable stack" "RW" "$(readelf -lW "$object" | awk '/GNU_STACK/ { print $(NF - 1) }')"
 # Thread-local storage by a call would allocate at a thread's first failure, perhaps in a signal handler.
 expect "reaches thread-local storage without a call" "" "$(nm -D --undefined-only "$object" | grep __tls_get_addr || true)"
+# One build for all distributions since 2012 (CentOS 7): their loaders refuse a version that they do not know, and relative
+# relocations packed as those of today.
+newest=$(printf '%s\n' "$(objdump -T "$object" | sed -n 's/.*(GLIBC_\([0-9.]*\)).*/\1/p')" 2.17 | sort -uV | tail -1)
+expect "needs no newer glibc than 2.17" 2.17 "$newest"
+expect "is loaded by loaders of old" "" "$(readelf -dW "$object" | grep -E 'RELR' || true)"
 exit $failed

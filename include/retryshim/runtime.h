@@ -83,6 +83,12 @@ ssize_t config_file_read(const char *path, char text[RULES_BYTES + 1], const cha
  * lock, and allocates only if it misses. */
 void *real_libc_find(const char *name);
 
+/* A function or variable of a loaded object other than ours, by its default version: the first one, or the first behind
+ * us; NULL if there is none. For what may be missing, or before there is dlsym: never allocates. Takes the loader's lock
+ * (dl_iterate_phdr(3)). */
+void *symbol_find(const char *name);
+void *symbol_find_next(const char *name);
+
 /* real_NAME() is the libc function behind our hook, never NULL: a pointer that starts as a function which
  * looks the real one up, puts it in its place and calls it. So a hook that has nothing to do is a load and a
  * jump. Where libc has no such function a call fails with ENOSYS. Our own questions go this way too: they
@@ -119,6 +125,26 @@ REAL_FUNCTION(ssize_t, __read_chk, (int, void *, size_t, size_t))
 REAL_FUNCTION(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))
 REAL_FUNCTION(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))
 REAL_FUNCTION(int, getaddrinfo, (const char *, const char *, const struct addrinfo *, struct addrinfo **))
+
+/* What programs with 64-bit time call on 32-bit processors (glibc 2.34); libc.h says where. */
+struct wide_timespec {
+	int64_t tv_sec;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	int32_t unused, tv_nsec;
+#else
+	int32_t tv_nsec, unused;
+#endif
+};
+struct wide_timeval {
+	int64_t tv_sec, tv_usec;
+};
+REAL_FUNCTION(int, __getsockopt64, (int, int, int, void *, socklen_t *))
+REAL_FUNCTION(int, __ppoll64, (struct pollfd *, nfds_t, const struct wide_timespec *, const sigset_t *))
+REAL_FUNCTION(int, __select64, (int, fd_set *, fd_set *, fd_set *, struct wide_timeval *))
+REAL_FUNCTION(int, __pselect64, (int, fd_set *, fd_set *, fd_set *, const struct wide_timespec *, const sigset_t *))
+REAL_FUNCTION(int, __epoll_pwait2_time64, (int, struct epoll_event *, int, const struct wide_timespec *, const sigset_t *))
+REAL_FUNCTION(ssize_t, __sendmsg64, (int, const struct msghdr *, int))
+REAL_FUNCTION(ssize_t, __recvmsg64, (int, struct msghdr *, int))
 
 /* True if the file is a shared object for this machine that itself needs (DT_NEEDED) a library whose name starts
  * so. Reads a few pieces of the file and leaves nothing open. */
@@ -231,6 +257,12 @@ extern _Thread_local bool thread_held __attribute__((tls_model("initial-exec"), 
 
 /* False if the process may have other threads. */
 bool thread_is_alone(void);
+
+/* work(context); if the thread is cancelled in it, or leaves by pthread_exit(3), clean_up(context) is run. */
+int cancel_guarded(int (*work)(void *), void (*clean_up)(void *), void *context);
+
+/* pthread_testcancel(3) */
+void cancel_test(void);
 
 /* ---- clock, sleep, random --------------------------------------------------------------------- */
 

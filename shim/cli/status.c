@@ -168,7 +168,7 @@ static int window_lines(void)
 static int watch(const struct status *status)
 {
 	static const char home_and_clear[] = "\033[H\033[J";
-	struct timespec interval = {status->interval_ms / 1000, (long)(status->interval_ms % 1000 * NS_PER_MS)};
+	struct timespec interval = {(time_t)(status->interval_ms / 1000), (long)(status->interval_ms % 1000 * NS_PER_MS)};
 	bool screen = cli_on_terminal() && !status->json;
 	for (;;) {
 		if (screen)

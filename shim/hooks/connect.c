@@ -1,7 +1,6 @@
 /* connect(2). A blocking stream socket connects again here, on the same descriptor; what is non-blocking
  * is handed over to the pending connects. */
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -55,6 +54,17 @@ static void restore_send_timeout(void *context)
 	setsockopt(call->socket, SOL_SOCKET, SO_SNDTIMEO, &call->send_timeout, sizeof call->send_timeout);
 }
 
+static int connect_in_time(void *context)
+{
+	const struct call *call = context;
+	int64_t left_ns = call->start_ns + call->send_timeout_ns - clock_now_ns();
+	if (left_ns < NS_PER_MS)
+		left_ns = NS_PER_MS; /* 0 would mean for ever */
+	struct timeval left = {.tv_sec = (time_t)(left_ns / NS_PER_S), .tv_usec = (suseconds_t)(left_ns % NS_PER_S / 1000)};
+	setsockopt(call->socket, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left);
+	return real_connect()(call->socket, call->address, call->length) == 0 ? 0 : errno;
+}
+
 /* SO_SNDTIMEO bounds one connect; the program meant the whole call. What is left of it is set for the
  * attempt and the program's value put back, also when the thread is cancelled in between. A handler
  * that leaves by siglongjmp leaves the shorter bound, on a socket that is still connecting. Returns 0
@@ -63,15 +73,8 @@ static int connect_again(struct call *call)
 {
 	if (call->send_timeout_ns == 0)
 		return real_connect()(call->socket, call->address, call->length) == 0 ? 0 : errno;
-	int64_t left_ns = call->start_ns + call->send_timeout_ns - clock_now_ns();
-	if (left_ns < NS_PER_MS)
-		left_ns = NS_PER_MS; /* 0 would mean for ever */
-	struct timeval left = {.tv_sec = left_ns / NS_PER_S, .tv_usec = left_ns % NS_PER_S / 1000};
-	int error;
-	pthread_cleanup_push(restore_send_timeout, call);
-	setsockopt(call->socket, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left);
-	error = real_connect()(call->socket, call->address, call->length) == 0 ? 0 : errno;
-	pthread_cleanup_pop(1);
+	int error = cancel_guarded(connect_in_time, restore_send_timeout, call);
+	restore_send_timeout(call);
 	return error;
 }
 

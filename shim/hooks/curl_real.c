@@ -5,6 +5,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "libc.h"
+#include "retryshim/runtime.h"
+
 enum { LIBRARIES = 16, NAME_BYTES = 16 };
 
 static const char version_names[FLAVOUR_COUNT][NAME_BYTES] = {
@@ -28,6 +31,9 @@ _Atomic(const struct curl_real *) curl_real_known[FLAVOUR_COUNT];
 /* `where`: RTLD_NEXT or a library's handle. */
 static void *find(void *where, const char *name, const char *version)
 {
+	/* Without libdl, which glibc had apart, there is one libcurl, and it is never unloaded. */
+	if (!libc_has_loader())
+		return symbol_find_next(name);
 	return version[0] != '\0' ? dlvsym(where, name, version) : dlsym(where, name);
 }
 
@@ -87,7 +93,11 @@ static const struct curl_real *add_library(void *where, const char *version)
 {
 	Dl_info info;
 	void *init = find(where, "curl_easy_init", version);
-	if (init == NULL || dladdr(init, &info) == 0)
+	if (init == NULL)
+		return NULL;
+	if (!libc_has_loader())
+		info = (Dl_info){.dli_fbase = init};
+	else if (dladdr(init, &info) == 0)
 		return NULL;
 	const struct curl_real *known = known_library(info.dli_fbase);
 	if (known != NULL)
@@ -97,7 +107,8 @@ static const struct curl_real *add_library(void *where, const char *version)
 		return NULL;
 	/* A plugin may be unloaded, and its libcurl with it; our pointers would dangle. The handle is kept
 	 * on purpose. */
-	dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	if (libc_has_loader())
+		dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 	for (int i = 0; i < LIBRARIES; i++) {
 		int unclaimed = 0;
 		if (!atomic_compare_exchange_strong(&libraries[i].claimed, &unclaimed, 1))
@@ -179,10 +190,10 @@ static const struct curl_real *unversioned(const void *caller)
 
 const struct curl_real *curl_real_find(enum flavour flavour, const void *caller)
 {
-	if (flavour == FLAVOUR_ANY)
+	if (flavour == FLAVOUR_ANY && libc_has_loader())
 		return unversioned(caller);
 	const struct curl_real *real = add_library(RTLD_NEXT, version_names[flavour]);
-	if (real == NULL)
+	if (real == NULL && libc_has_loader())
 		real = scan(version_names[flavour]);
 	if (real != NULL)
 		atomic_store_explicit(&curl_real_known[flavour], real, memory_order_release);
@@ -192,5 +203,5 @@ const struct curl_real *curl_real_find(enum flavour flavour, const void *caller)
 bool curl_real_is_caller(const void *address)
 {
 	Dl_info info;
-	return dladdr(address, &info) != 0 && known_library(info.dli_fbase) != NULL;
+	return libc_has_loader() && dladdr(address, &info) != 0 && known_library(info.dli_fbase) != NULL;
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "libc.h"
 #include "retryshim/hooks.h"
 #include "retryshim/runtime.h"
 

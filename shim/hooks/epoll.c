@@ -76,9 +76,8 @@ static __attribute__((noinline)) int shim_wait2(int epoll, struct epoll_event *e
 	return thread_held ? result : go_on(&epolling, result);
 }
 
-/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
- * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
-static __attribute__((noinline)) int late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result)
+/* Taking the time before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
+__attribute__((noinline)) int epoll_late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result)
 {
 	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), span_ns, mask);
 	int shown = thread_held ? result : pending_epoll_events(epoll, events, result, span_ns != WAIT_FOR_EVER);
@@ -105,7 +104,7 @@ EXPORT int epoll_wait(int epoll, struct epoll_event *events, int most, int timeo
 	if (pending_any())
 		return shim_wait(epoll, events, most, timeout_ms, NULL, false);
 	int result = real_epoll_wait()(epoll, events, most, timeout_ms);
-	return result > 0 && pending_any() ? late(epoll, events, most, wait_span_ms(timeout_ms), NULL, result) : result;
+	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span_ms(timeout_ms), NULL, result) : result;
 }
 
 EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask)
@@ -113,7 +112,7 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int time
 	if (pending_any())
 		return shim_wait(epoll, events, most, timeout_ms, mask, true);
 	int result = real_epoll_pwait()(epoll, events, most, timeout_ms, mask);
-	return result > 0 && pending_any() ? late(epoll, events, most, wait_span_ms(timeout_ms), mask, result) : result;
+	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span_ms(timeout_ms), mask, result) : result;
 }
 
 EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask)
@@ -121,7 +120,7 @@ EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most, const s
 	if (pending_any())
 		return shim_wait2(epoll, events, most, timeout, mask);
 	int result = real_epoll_pwait2()(epoll, events, most, timeout, mask);
-	return result > 0 && pending_any() ? late(epoll, events, most, wait_span(timeout), mask, result) : result;
+	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span(timeout), mask, result) : result;
 }
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hooks/pending.h"
+#include "libc.h"
 
 /* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
 
@@ -48,6 +49,10 @@ static __attribute__((noinline, cold)) ssize_t shim_io_over(int fd, ssize_t resu
 ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
 ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
 ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *from, socklen_t *length);
+#if LIBC_TIME64
+ssize_t __sendmsg64(int fd, const struct msghdr *message, int flags);
+ssize_t __recvmsg64(int fd, struct msghdr *message, int flags);
+#endif
 
 IO(send, (int fd, const void *data, size_t size, int flags),
    (fd, data, size, flags), real_send()(fd, data, size, flags))
@@ -75,3 +80,9 @@ IO(__recv_chk, (int fd, void *data, size_t size, size_t room, int flags),
    (fd, data, size, room, flags), real___recv_chk()(fd, data, size, room, flags))
 IO(__recvfrom_chk, (int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *from, socklen_t *length),
    (fd, data, size, room, flags, from, length), real___recvfrom_chk()(fd, data, size, room, flags, from, length))
+#if LIBC_TIME64 /* time64.c has the others */
+IO(__sendmsg64, (int fd, const struct msghdr *message, int flags),
+   (fd, message, flags), real___sendmsg64()(fd, message, flags))
+IO(__recvmsg64, (int fd, struct msghdr *message, int flags),
+   (fd, message, flags), real___recvmsg64()(fd, message, flags))
+#endif

@@ -141,9 +141,8 @@ static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count
 	return thread_held ? result : go_on(fds, count, start, wait_span(timeout), mask, result);
 }
 
-/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
- * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
-static __attribute__((noinline)) int late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
+/* Taking the time before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
+__attribute__((noinline)) int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
 {
 	if (thread_held)
 		return result;
@@ -170,7 +169,7 @@ EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 	if (pending_any())
 		return shim_poll(fds, count, timeout_ms);
 	int result = real_poll()(fds, count, timeout_ms);
-	return result > 0 && pending_any() ? late(fds, count, timeout_ms < 0, NULL, result) : result;
+	return result > 0 && pending_any() ? poll_late(fds, count, timeout_ms < 0, NULL, result) : result;
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
@@ -178,7 +177,7 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 	if (pending_any())
 		return shim_ppoll(fds, count, timeout, mask);
 	int result = real_ppoll()(fds, count, timeout, mask);
-	return result > 0 && pending_any() ? late(fds, count, timeout == NULL, mask, result) : result;
+	return result > 0 && pending_any() ? poll_late(fds, count, timeout == NULL, mask, result) : result;
 }
 
 /* The array has room for fewer descriptors than are asked for: glibc ends the program, and says so. */

@@ -146,7 +146,7 @@ static int64_t span_of(const struct call *call)
 		return wait_span(call->limit);
 	if (call->timeout == NULL)
 		return WAIT_FOR_EVER;
-	return wait_span(&(struct timespec){.tv_sec = call->timeout->tv_sec, .tv_nsec = call->timeout->tv_usec * 1000});
+	return wait_span_of(call->timeout->tv_sec, call->timeout->tv_usec * INT64_C(1000));
 }
 
 /* Linux's select tells how much of the time-out was left (select(2)). */
@@ -155,7 +155,7 @@ static void update_timeout(struct timeval *timeout, const struct wait *wait)
 	if (timeout == NULL)
 		return;
 	int64_t left_ns = wait_left_ns(wait);
-	*timeout = (struct timeval){.tv_sec = left_ns / NS_PER_S, .tv_usec = left_ns % NS_PER_S / 1000};
+	*timeout = (struct timeval){.tv_sec = (time_t)(left_ns / NS_PER_S), .tv_usec = (suseconds_t)(left_ns % NS_PER_S / 1000)};
 }
 
 static int run(struct selecting *selecting, const struct call *call)
@@ -236,9 +236,8 @@ static __attribute__((noinline)) int shim_select(const struct call *call)
 	return result;
 }
 
-/* A connect of another thread's came up while a wait went on that had begun with none: what it shows of a
- * pending socket stands. */
-static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, fd_set *writing, fd_set *exceptions)
+/* What it shows of a pending socket stands. */
+__attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, int result)
 {
 	unsigned long *const sets[SETS] = SETS_OF(reading, writing, exceptions);
 	size_t words = ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS;
@@ -249,6 +248,7 @@ static __attribute__((noinline)) void shown_anyway(int count, fd_set *reading, f
 			if (entry != NULL && pending_is(entry, fd) && pending_has_failed(fd))
 				pending_expose(entry);
 		}
+	return result;
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
@@ -260,9 +260,7 @@ EXPORT int select(int count, fd_set *reading, fd_set *writing, fd_set *exception
 	if (pending_any())
 		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions), .timeout = timeout});
 	int result = real_select()(count, reading, writing, exceptions, timeout);
-	if (result > 0 && pending_any())
-		shown_anyway(count, reading, writing, exceptions);
-	return result;
+	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
 }
 
 EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout,
@@ -272,7 +270,5 @@ EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptio
 		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions),
 		                                  .limit = timeout, .mask = mask, .is_pselect = true});
 	int result = real_pselect()(count, reading, writing, exceptions, timeout, mask);
-	if (result > 0 && pending_any())
-		shown_anyway(count, reading, writing, exceptions);
-	return result;
+	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
 }

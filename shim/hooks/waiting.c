@@ -14,11 +14,10 @@ bool wait_span_valid(const struct timespec *timeout)
 	return timeout == NULL || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < NS_PER_S);
 }
 
-int64_t wait_span(const struct timespec *timeout)
+int64_t wait_span_of(int64_t s, int64_t ns)
 {
 	int64_t span_ns;
-	if (timeout == NULL || __builtin_mul_overflow((int64_t)timeout->tv_sec, NS_PER_S, &span_ns) ||
-	    __builtin_add_overflow(span_ns, (int64_t)timeout->tv_nsec, &span_ns))
+	if (__builtin_mul_overflow(s, NS_PER_S, &span_ns) || __builtin_add_overflow(span_ns, ns, &span_ns))
 		return WAIT_FOR_EVER;
 	return span_ns;
 }
@@ -29,7 +28,12 @@ int wait_milliseconds(const struct timespec *left)
 		return -1;
 	if (left->tv_sec >= INT_MAX / 1000 - 1)
 		return INT_MAX;
-	return (int)(left->tv_sec * 1000 + (left->tv_nsec + NS_PER_MS - 1) / NS_PER_MS);
+	return (int)(left->tv_sec * INT64_C(1000) + (left->tv_nsec + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+int64_t wait_span(const struct timespec *timeout)
+{
+	return timeout == NULL ? WAIT_FOR_EVER : wait_span_of(timeout->tv_sec, timeout->tv_nsec);
 }
 
 static int64_t end_of(const struct wait *wait)
@@ -46,13 +50,6 @@ int64_t wait_left_ns(const struct wait *wait)
 	return end_ns > now_ns ? end_ns - now_ns : 0;
 }
 
-static void give_mask_back(void *context)
-{
-	const struct hold *hold = context;
-	if (hold->masked)
-		pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
-}
-
 /* What is left until an instant; NULL = for ever. */
 static const struct timespec *left_until(int64_t until_ns, struct timespec *left)
 {
@@ -61,7 +58,9 @@ static const struct timespec *left_until(int64_t until_ns, struct timespec *left
 	int64_t left_ns = until_ns - clock_now_ns();
 	if (left_ns < 0)
 		left_ns = 0;
-	*left = (struct timespec){.tv_sec = left_ns / NS_PER_S, .tv_nsec = left_ns % NS_PER_S};
+	if (left_ns > INT32_MAX * NS_PER_S) /* more than a time_t of 32 bits has room for */
+		return NULL;
+	*left = (struct timespec){.tv_sec = (time_t)(left_ns / NS_PER_S), .tv_nsec = (long)(left_ns % NS_PER_S)};
 	return left;
 }
 
@@ -79,11 +78,11 @@ static int once_plainly(struct wait *wait, const struct timespec *left, const si
 {
 	sigset_t held;
 	sigemptyset(&held);
-	bool masked = mask != NULL && pthread_sigmask(SIG_SETMASK, mask, &held) == 0;
+	bool masked = mask != NULL && sigprocmask(SIG_SETMASK, mask, &held) == 0;
 	wait->plainly = true;
 	int result = wait->once(wait, left, NULL), error = errno;
 	if (masked)
-		pthread_sigmask(SIG_SETMASK, &held, NULL);
+		sigprocmask(SIG_SETMASK, &held, NULL);
 	errno = error;
 	return result;
 }
@@ -99,17 +98,30 @@ static int once_masked(struct wait *wait, const struct timespec *left, const str
 	return result >= 0 || (errno != EPERM && errno != ENOSYS) ? result : once_plainly(wait, left, mask);
 }
 
-/* The wait itself is a cancellation point, and lets handlers run, as it is and does without us. */
-static int once(struct wait *wait, const struct timespec *left, struct hold *hold)
+struct turn {
+	struct wait *wait;
+	const struct timespec *left;
+	struct hold *hold;
+};
+
+static void give_mask_back(void *context)
 {
-	int result, ours;
-	pthread_cleanup_push(give_mask_back, hold);
+	const struct hold *hold = ((struct turn *)context)->hold;
+	if (hold->masked)
+		sigprocmask(SIG_SETMASK, &hold->signals, NULL);
+}
+
+/* The wait itself is a cancellation point, and lets handlers run, as it is and does without us. */
+static int once(void *context)
+{
+	const struct turn *turn = context;
+	struct wait *wait = turn->wait;
+	int ours;
 	thread_held = false;
-	pthread_setcancelstate(hold->cancel, &ours);
-	result = once_masked(wait, left, hold);
+	pthread_setcancelstate(turn->hold->cancel, &ours);
+	int result = once_masked(wait, turn->left, turn->hold);
 	pthread_setcancelstate(ours, NULL);
 	thread_held = true;
-	pthread_cleanup_pop(0);
 	return result;
 }
 
@@ -125,7 +137,8 @@ int wait_on(struct wait *wait)
 		if (wait->prepare != NULL)
 			wait->prepare(wait);
 		int64_t due_ns = pending_drive();
-		result = once(wait, left_until(due_ns < end_ns ? due_ns : end_ns, &left), &hold);
+		struct turn turn = {wait, left_until(due_ns < end_ns ? due_ns : end_ns, &left), &hold};
+		result = cancel_guarded(once, give_mask_back, &turn);
 		error = result < 0 ? errno : errno_before;
 		if (result > 0)
 			result = wait->settle(wait, result);

@@ -8,10 +8,13 @@
 #ifndef RETRYSHIM_HOOKS_WAITING_H
 #define RETRYSHIM_HOOKS_WAITING_H
 
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <time.h>
 
 #define WAIT_FOR_EVER INT64_MAX
@@ -36,6 +39,7 @@ int wait_on(struct wait *wait);
 /* Spans of the program's arguments; WAIT_FOR_EVER for NULL and negative milliseconds. */
 int64_t wait_span_ms(int timeout_ms);
 int64_t wait_span(const struct timespec *timeout);
+int64_t wait_span_of(int64_t s, int64_t ns);
 
 /* False for what the kernel refuses. */
 bool wait_span_valid(const struct timespec *timeout);
@@ -49,6 +53,12 @@ int64_t wait_left_ns(const struct wait *wait);
 /* The shorter of a wait's `left` (NULL = for ever) and what is left until an instant (INT64_MAX = none), in *room if that is
  * the instant. A socket may have fallen quiet since the wait's own instant was looked for. */
 const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room);
+
+/* A connect of another thread's came up while a real wait went on that had begun with none, and has a result. What the
+ * program gets of it. */
+int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result);
+int epoll_late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result);
+int select_late(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, int result);
 
 /* Room for a copy of what the program passed: the caller's own if it is large enough, else a mapping; NULL
  * if none is to be had. */

@@ -8,11 +8,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "libc.h"
 #include "report/metrics.h"
 #include "report/sink.h"
 
@@ -189,10 +188,10 @@ static int save_or_leave(const char *path, const char *other, struct state *stat
 static bool is_fresh(const char *path)
 {
 	struct stat file;
-	struct timespec now = {0};
-	if (lstat(path, &file) != 0 || syscall(SYS_clock_gettime, CLOCK_REALTIME, &now) != 0)
+	int64_t now_ns;
+	if (lstat(path, &file) != 0 || !kernel_clock_ns(CLOCK_REALTIME, &now_ns))
 		return false;
-	int64_t age_ms = (now.tv_sec - file.st_mtim.tv_sec) * 1000 + (now.tv_nsec - file.st_mtim.tv_nsec) / 1000000;
+	int64_t age_ms = (now_ns - file.st_mtim.tv_sec * NS_PER_S - file.st_mtim.tv_nsec) / NS_PER_MS;
 	return age_ms >= 0 && age_ms < SOON_MS;
 }
 

@@ -4,18 +4,17 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "libc.h"
 #include "report/sink.h"
 
 /* The kernel's own: CloudWatch drops what is dated by libfaketime. */
 static int64_t wall_now_ms(void)
 {
-	struct timespec now = {0};
-	syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	int64_t now_ns = 0;
+	kernel_clock_ns(CLOCK_REALTIME, &now_ns);
+	return now_ns / NS_PER_MS;
 }
 
 /* Each kind stands apart, so that the stack holds one's buffers at a time. */

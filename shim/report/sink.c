@@ -60,14 +60,14 @@ bool sink_write_quietly(int file, const char *text, size_t length)
 	sigaddset(&held, SIGTTOU);
 	if (poll(&ready, 1, 0) == 0) /* a full pipe: lose the line, not the program's time */
 		return true;
-	if (pthread_sigmask(SIG_BLOCK, &held, &before) != 0)
+	if (sigprocmask(SIG_BLOCK, &held, &before) != 0)
 		return false;
 	sigpending(&pending);
 	ssize_t written = write(file, text, length);
 	int error = errno, raised = written < 0 ? signal_of(error) : 0;
 	if (raised != 0 && sigismember(&pending, raised) != 1)
 		take_back(raised);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	errno = written >= 0 ? ENOSPC : error; /* the next byte would have failed, for want of room */
 	return written == (ssize_t)length;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libc.h"
 #include "retryshim/runtime.h"
 
 static int64_t read_ns(clockid_t clock)
@@ -20,6 +21,13 @@ static int64_t read_ns(clockid_t clock)
 int64_t clock_now_ns(void) { return read_ns(CLOCK_MONOTONIC); }
 
 int64_t clock_wall_s(void) { return read_ns(CLOCK_REALTIME) / NS_PER_S; }
+
+/* Returns 0 or an errno. The call with two longs does for as long as we wait, on every processor. */
+static int wait_on_futex(_Atomic(uint32_t) *futex, uint32_t seen, int64_t most_ns)
+{
+	struct kernel_time most = {.s = (long)(most_ns / NS_PER_S), .ns = (long)(most_ns % NS_PER_S)};
+	return syscall(SYS_futex, futex, FUTEX_WAIT, seen, &most, NULL, 0) == 0 ? 0 : errno;
+}
 
 static _Atomic(uint64_t) start_mark;
 static _Atomic(int64_t) start_ns; /* 0: not started */
@@ -61,11 +69,6 @@ static bool all_handlers_restart(void)
 	return true;
 }
 
-/* glibc 2.32 and later; where it is missing there may be threads. */
-extern char __libc_single_threaded __attribute__((weak));
-
-bool thread_is_alone(void) { return &__libc_single_threaded != NULL && __libc_single_threaded != 0; }
-
 /* The thread's own sleep, if it is in one. */
 static _Thread_local struct {
 	int64_t until_ns; /* 0 = awake */
@@ -75,12 +78,8 @@ static _Thread_local struct {
 static void read_mask(sigset_t *mask)
 {
 	memset(mask, 0, sizeof *mask);
-	pthread_sigmask(SIG_BLOCK, NULL, mask);
-}
-
-static struct timespec timespec_of(int64_t at_ns)
-{
-	return (struct timespec){.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
+	/* As pthread_sigmask(3) on Linux, and in every process: that one has moved between glibc's libraries. */
+	sigprocmask(SIG_BLOCK, NULL, mask);
 }
 
 static void fall_asleep(int64_t until_ns)
@@ -91,7 +90,7 @@ static void fall_asleep(int64_t until_ns)
 
 static int sleep_plainly(int64_t at_ns)
 {
-	struct timespec at = timespec_of(at_ns);
+	struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
 	int error;
 	do
 		error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
@@ -106,9 +105,6 @@ static enum slept wake_up(int error)
 	return error == 0 ? SLEPT : SLEEP_INTERRUPTED;
 }
 
-/* In the C library itself since glibc 2.34; before, in the one of the threads that it is for. */
-extern void pthread_testcancel(void) __attribute__((weak));
-
 /* A futex is no cancellation point, and to make it one a handler would have to find the thread's cancellation
  * asynchronous. So where somebody could cancel, it is asked now and then. */
 static int64_t nap_end(int64_t at_ns)
@@ -122,10 +118,8 @@ static int wait_for_news(int64_t at_ns, _Atomic(uint32_t) *news, uint32_t seen)
 {
 	for (;;) {
 		int64_t end_ns = nap_end(at_ns), left_ns = end_ns - clock_now_ns();
-		struct timespec left = timespec_of(left_ns > 0 ? left_ns : 0);
-		int error = syscall(SYS_futex, news, FUTEX_WAIT, seen, &left, NULL, 0) == 0 ? 0 : errno;
-		if (pthread_testcancel != NULL)
-			pthread_testcancel();
+		int error = wait_on_futex(news, seen, left_ns > 0 ? left_ns : 0);
+		cancel_test();
 		if (error == ETIMEDOUT && end_ns < at_ns)
 			continue;
 		if (error != EINTR || !all_handlers_restart())
@@ -181,7 +175,7 @@ void hold_begin(struct hold *hold)
 	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
 		sigdelset(&all, faults[i]);
 	sigemptyset(&hold->signals);
-	hold->masked = pthread_sigmask(SIG_BLOCK, &all, &hold->signals) == 0;
+	hold->masked = sigprocmask(SIG_BLOCK, &all, &hold->signals) == 0;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &hold->cancel);
 	hold->held = thread_held;
 	thread_held = true;
@@ -193,5 +187,5 @@ void hold_end(const struct hold *hold)
 	thread_held = hold->held;
 	pthread_setcancelstate(hold->cancel, &ours);
 	if (hold->masked)
-		pthread_sigmask(SIG_SETMASK, &hold->signals, NULL);
+		sigprocmask(SIG_SETMASK, &hold->signals, NULL);
 }

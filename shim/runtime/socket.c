@@ -21,8 +21,8 @@ uint64_t socket_cookie(int socket)
 
 uint64_t socket_inode(int socket)
 {
-	struct statx status;
-	return statx(socket, "", AT_EMPTY_PATH, STATX_INO, &status) == 0 ? status.stx_ino : 0;
+	struct stat status;
+	return fstat(socket, &status) == 0 ? status.st_ino : 0;
 }
 
 int socket_pin(int socket, uint64_t cookie)

@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "libc.h"
 #include "retryshim/runtime.h"
 
 /* What stands in for the file where there is none. In every process' zeroed memory: untouched, it costs nothing. */
@@ -196,11 +196,11 @@ static struct state *open_state(const char *path, const char **why)
 static bool clock_is_odd(void)
 {
 	static _Atomic(int) known; /* 1: it is the kernel's; 2: it is not */
-	struct timespec kernels;
+	int64_t kernels_ns;
 	int state = atomic_load_explicit(&known, memory_order_relaxed);
-	if (state != 0 || syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &kernels) != 0)
+	if (state != 0 || !kernel_clock_ns(CLOCK_MONOTONIC, &kernels_ns))
 		return state == 2;
-	int64_t apart_ns = clock_now_ns() - ((int64_t)kernels.tv_sec * NS_PER_S + kernels.tv_nsec);
+	int64_t apart_ns = clock_now_ns() - kernels_ns;
 	state = apart_ns < -NS_PER_S || apart_ns > NS_PER_S ? 2 : 1;
 	atomic_store_explicit(&known, state, memory_order_relaxed);
 	return state == 2;
