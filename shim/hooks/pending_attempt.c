@@ -155,10 +155,14 @@ enum sight pending_take_failure(struct pending *entry, int pin, enum pending_sta
 		pending_succeed(entry, state);
 		return SHOWN;
 	}
+	if (error == EINPROGRESS) { /* another process or thread has taken the error, and we have just connected again */
+		op_next_attempt(&entry->op);
+		pending_settle(entry, PENDING_RECONNECTING);
+		return HIDDEN;
+	}
 	if (pending_is_under_way(error)) {
-		/* EINPROGRESS: another process has taken the error, and we have just connected again. */
-		pending_settle(entry, error == EINPROGRESS ? PENDING_RECONNECTING : state);
-		return error == EINPROGRESS ? HIDDEN : OUTDATED;
+		pending_settle(entry, state);
+		return OUTDATED;
 	}
 	if (error == ECONNABORTED) { /* the error was taken before, by the program's send or recv: it knows */
 		pending_abandon(entry, state);

@@ -211,6 +211,14 @@ static int taken_pinned(struct pending *entry, int fd, enum pending_state state,
 	return error;
 }
 
+/* True if the error that connect(2) has taken is still the latest attempt's: the socket lies as that call has left it
+ * (tcp_disconnect in net/ipv4/tcp.c: closed, and not shut down). Another thread may have found it so, and connected again. */
+static bool is_as_reset(int fd)
+{
+	struct pollfd polled = {.fd = fd, .events = POLLIN | POLLOUT};
+	return real_poll()(&polled, 1, 0) == 1 && polled.revents == (POLLOUT | POLLHUP);
+}
+
 int pending_connected(struct pending *entry, int fd, int error)
 {
 	struct hold hold;
@@ -218,14 +226,15 @@ int pending_connected(struct pending *entry, int fd, int error)
 		return error;
 	hold_begin(&hold);
 	enum pending_state state = claim_for(entry, fd, pending_claim);
+	bool made = error == 0 || error == EISCONN, outdated = !made && !is_as_reset(fd);
 	if (state == PENDING_FREE)
-		;
-	else if (error == 0 || error == EISCONN)
+		error = outdated ? EALREADY : error;
+	else if (made)
 		pending_succeed(entry, state);
-	else if (state == PENDING_CONNECTING || state == PENDING_RECONNECTING || state == PENDING_LEFT)
-		error = taken_pinned(entry, fd, state, error, EALREADY);
+	else if (outdated || state == PENDING_QUIET || state == PENDING_FAILED)
+		answer_connect(entry, state, &error); /* another thread has met the failure since, and the operation has gone on */
 	else
-		pending_settle(entry, state);
+		error = taken_pinned(entry, fd, state, error, EALREADY);
 	hold_end(&hold);
 	return error;
 }
