@@ -43,10 +43,10 @@ ifeq ($(JANSSON),)
 CLI_OBJECTS := $(filter-out $(call objects,shim/cli/events.c shim/cli/report*.c shim/cli/tail*.c),$(CLI_OBJECTS))
 $(CLI_OBJECTS): override CPPFLAGS += -DWITHOUT_JANSSON
 endif
-$(CLI_OBJECTS): | $(B)/cli-headers
 
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
+$(CLI_OBJECTS): | $(B)/cli-headers
 .PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------

@@ -16,14 +16,14 @@ static UNUSED long now_ms(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (long)(now.tv_sec % 1000000) * 1000 + now.tv_nsec / 1000000; /* a long may have 32 bits */
 }
 
 static UNUSED long cpu_ms(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (long)(now.tv_sec % 1000000) * 1000 + now.tv_nsec / 1000000; /* a long may have 32 bits */
 }
 
 static UNUSED socklen_t unix_address(const char *path, struct sockaddr_storage *to)
