@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "hooks/pending.h"
+#include "hooks/wait_entry.h"
 #include "hooks/waiting.h"
 
 /* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
@@ -54,8 +54,8 @@ static struct epolling epolling_of(int epoll, struct epoll_event *events, int mo
 	                         .epoll = epoll, .events = events, .most = most};
 }
 
-static __attribute__((noinline)) int shim_wait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask,
-                                               bool masked)
+static int wait_once_at_least(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask,
+                              bool masked)
 {
 	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span_ms(timeout_ms), mask);
 	if (!thread_held && pending_any_quiet())
@@ -65,8 +65,17 @@ static __attribute__((noinline)) int shim_wait(int epoll, struct epoll_event *ev
 	return thread_held ? result : go_on(&epolling, result);
 }
 
-static __attribute__((noinline)) int shim_wait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout,
-                                                const sigset_t *mask)
+WAIT_PART int shim_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout_ms)
+{
+	return wait_once_at_least(epoll, events, most, timeout_ms, NULL, false);
+}
+
+WAIT_PART int shim_epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask)
+{
+	return wait_once_at_least(epoll, events, most, timeout_ms, mask, true);
+}
+
+WAIT_PART int shim_epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span(timeout), mask);
 	epolling.fine = true;
@@ -76,12 +85,31 @@ static __attribute__((noinline)) int shim_wait2(int epoll, struct epoll_event *e
 	return thread_held ? result : go_on(&epolling, result);
 }
 
-/* Taking the time before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
-__attribute__((noinline)) int epoll_late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result)
+/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
+ * before would cost every healthy wait; without it, a wait that has an end shows what it has got. For as many events
+ * as have come there is room: who has more room gets more by the next wait. */
+__attribute__((noinline)) int epoll_late(int epoll, struct epoll_event *events, int64_t span_ns, const sigset_t *mask, int result)
 {
-	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), span_ns, mask);
-	int shown = thread_held ? result : pending_epoll_events(epoll, events, result, span_ns != WAIT_FOR_EVER);
+	if (result <= 0 || thread_held)
+		return result;
+	struct epolling epolling = epolling_of(epoll, events, result, clock_mark(), span_ns, mask);
+	int shown = pending_epoll_events(epoll, events, result, span_ns != WAIT_FOR_EVER);
 	return shown != 0 ? shown : wait_on(&epolling.wait);
+}
+
+WAIT_PART int late_epoll_wait(int result, const uintptr_t *asked)
+{
+	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span_ms((int)asked[2]), NULL, result);
+}
+
+WAIT_PART int late_epoll_pwait(int result, const uintptr_t *asked)
+{
+	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span_ms((int)asked[2]), (const sigset_t *)asked[3], result);
+}
+
+WAIT_PART int late_epoll_pwait2(int result, const uintptr_t *asked)
+{
+	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span((const struct timespec *)asked[2]), (const sigset_t *)asked[3], result);
 }
 
 static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, struct epoll_event *event)
@@ -99,29 +127,12 @@ static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, 
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout_ms)
-{
-	if (pending_any())
-		return shim_wait(epoll, events, most, timeout_ms, NULL, false);
-	int result = real_epoll_wait()(epoll, events, most, timeout_ms);
-	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span_ms(timeout_ms), NULL, result) : result;
-}
-
-EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask)
-{
-	if (pending_any())
-		return shim_wait(epoll, events, most, timeout_ms, mask, true);
-	int result = real_epoll_pwait()(epoll, events, most, timeout_ms, mask);
-	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span_ms(timeout_ms), mask, result) : result;
-}
-
-EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask)
-{
-	if (pending_any())
-		return shim_wait2(epoll, events, most, timeout, mask);
-	int result = real_epoll_pwait2()(epoll, events, most, timeout, mask);
-	return result > 0 && pending_any() ? epoll_late(epoll, events, most, wait_span(timeout), mask, result) : result;
-}
+WAIT_ENTRY_3(epoll_wait, (int epoll, struct epoll_event *events, int most, int timeout_ms), (epoll, events, most, timeout_ms),
+             epoll, rdi, events, rsi, timeout_ms, rcx)
+WAIT_ENTRY_4(epoll_pwait, (int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask),
+             (epoll, events, most, timeout_ms, mask), epoll, rdi, events, rsi, timeout_ms, rcx, mask, r8)
+WAIT_ENTRY_4(epoll_pwait2, (int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask),
+             (epoll, events, most, timeout, mask), epoll, rdi, events, rsi, timeout, rcx, mask, r8)
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hooks/pending.h"
+#include "hooks/wait_entry.h"
 
 /* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
 
@@ -123,7 +123,7 @@ static int go_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_
 	return poll_on(fds, count, start, span_ns, mask);
 }
 
-static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+WAIT_PART int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	uint64_t start = clock_mark();
 	if (!thread_held && pending_any_quiet())
@@ -132,7 +132,7 @@ static __attribute__((noinline)) int shim_poll(struct pollfd *fds, nfds_t count,
 	return thread_held ? result : go_on(fds, count, start, wait_span_ms(timeout_ms), NULL, result);
 }
 
-static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+WAIT_PART int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	uint64_t start = clock_mark();
 	if (!thread_held && pending_any_quiet() && wait_span_valid(timeout))
@@ -141,10 +141,11 @@ static __attribute__((noinline)) int shim_ppoll(struct pollfd *fds, nfds_t count
 	return thread_held ? result : go_on(fds, count, start, wait_span(timeout), mask, result);
 }
 
-/* Taking the time before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
+/* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
+ * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
 __attribute__((noinline)) int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
 {
-	if (thread_held)
+	if (result <= 0 || thread_held)
 		return result;
 	if (endless)
 		return go_on(fds, count, clock_mark(), WAIT_FOR_EVER, mask, result);
@@ -156,6 +157,16 @@ __attribute__((noinline)) int poll_late(struct pollfd *fds, nfds_t count, bool e
 	return result;
 }
 
+WAIT_PART int late_poll(int result, const uintptr_t *asked)
+{
+	return poll_late((struct pollfd *)asked[0], asked[1], (int)asked[2] < 0, NULL, result);
+}
+
+WAIT_PART int late_ppoll(int result, const uintptr_t *asked)
+{
+	return poll_late((struct pollfd *)asked[0], asked[1], asked[2] == 0, (const sigset_t *)asked[3], result);
+}
+
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
 
 #define EXPORT __attribute__((visibility("default")))
@@ -164,21 +175,10 @@ int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size);
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t size);
 void __chk_fail(void) __attribute__((noreturn));
 
-EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-	if (pending_any())
-		return shim_poll(fds, count, timeout_ms);
-	int result = real_poll()(fds, count, timeout_ms);
-	return result > 0 && pending_any() ? poll_late(fds, count, timeout_ms < 0, NULL, result) : result;
-}
-
-EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
-{
-	if (pending_any())
-		return shim_ppoll(fds, count, timeout, mask);
-	int result = real_ppoll()(fds, count, timeout, mask);
-	return result > 0 && pending_any() ? poll_late(fds, count, timeout == NULL, mask, result) : result;
-}
+WAIT_ENTRY_3(poll, (struct pollfd *fds, nfds_t count, int timeout_ms), (fds, count, timeout_ms),
+             fds, rdi, count, rsi, timeout_ms, rdx)
+WAIT_ENTRY_4(ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask), (fds, count, timeout, mask),
+             fds, rdi, count, rsi, timeout, rdx, mask, rcx)
 
 /* The array has room for fewer descriptors than are asked for: glibc ends the program, and says so. */
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size)

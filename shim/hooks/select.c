@@ -1,5 +1,6 @@
 /* select(2) and pselect(2). A set may be larger than FD_SETSIZE: the kernel reads as many bits as it is
  * told descriptors. */
+#include "hooks/wait_entry.h"
 #include "hooks/waiting.h"
 
 #include <errno.h>
@@ -7,8 +8,6 @@
 #include <sys/select.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include "hooks/pending.h"
 
 /* ---- tier 1, the typed pointers to the real functions, are real_NAME() of the runtime ------------- */
 
@@ -208,7 +207,7 @@ static int count_of(int count)
 	return count > FD_SETSIZE && count > descriptor_table_size() ? descriptor_table_size() : count;
 }
 
-static __attribute__((noinline)) int shim_select(const struct call *call)
+static int select_on(const struct call *call)
 {
 	struct selecting selecting = {
 		.wait = {.start = clock_mark(), .span_ns = span_of(call), .mask = call->mask, .once = once, .settle = settle},
@@ -236,12 +235,24 @@ static __attribute__((noinline)) int shim_select(const struct call *call)
 	return result;
 }
 
-/* What it shows of a pending socket stands. */
-__attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, int result)
+WAIT_PART int shim_select(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout)
 {
-	unsigned long *const sets[SETS] = SETS_OF(reading, writing, exceptions);
-	size_t words = ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS;
-	for (size_t word = 0; word < words && !thread_held; word++)
+	return select_on(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions), .timeout = timeout});
+}
+
+WAIT_PART int shim_pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout, const sigset_t *mask)
+{
+	return select_on(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions),
+	                                .limit = timeout, .mask = mask, .is_pselect = true});
+}
+
+/* A connect of another thread's came up while a wait went on that had begun with none: what it shows of a
+ * pending socket stands. A failure shows as readable and writable, and is no exception (POLLEX_SET in fs/select.c). */
+__attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *writing, int result)
+{
+	unsigned long *const sets[SETS] = SETS_OF(reading, writing, NULL);
+	size_t words = result > 0 && !thread_held ? ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS : 0;
+	for (size_t word = 0; word < words; word++)
 		for (unsigned long bits = any_of(sets, word); bits != 0; bits &= bits - 1) {
 			int fd = (int)word * (int)WORD_BITS + __builtin_ctzl(bits);
 			struct pending *entry = pending_of(fd);
@@ -251,24 +262,19 @@ __attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *wr
 	return result;
 }
 
+WAIT_PART int late_select(int result, const uintptr_t *asked)
+{
+	return select_late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
+}
+
+WAIT_PART int late_pselect(int result, const uintptr_t *asked)
+{
+	return select_late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
+}
+
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
 
-#define EXPORT __attribute__((visibility("default")))
-
-EXPORT int select(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout)
-{
-	if (pending_any())
-		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions), .timeout = timeout});
-	int result = real_select()(count, reading, writing, exceptions, timeout);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
-}
-
-EXPORT int pselect(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout,
-                   const sigset_t *mask)
-{
-	if (pending_any())
-		return shim_select(&(struct call){.count = count, .sets = SETS_OF(reading, writing, exceptions),
-		                                  .limit = timeout, .mask = mask, .is_pselect = true});
-	int result = real_pselect()(count, reading, writing, exceptions, timeout, mask);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
-}
+WAIT_ENTRY_3(select, (int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct timeval *timeout),
+             (count, reading, writing, exceptions, timeout), count, rdi, reading, rsi, writing, rdx)
+WAIT_ENTRY_3(pselect, (int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct timespec *timeout, const sigset_t *mask),
+             (count, reading, writing, exceptions, timeout, mask), count, rdi, reading, rsi, writing, rdx)

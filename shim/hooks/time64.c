@@ -77,7 +77,7 @@ EXPORT int __select64(int count, fd_set *reading, fd_set *writing, fd_set *excep
 	if (pending_any())
 		return shim_select64(count, reading, writing, exceptions, timeout);
 	int result = real___select64()(count, reading, writing, exceptions, timeout);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
+	return result > 0 && pending_any() ? select_late(count, reading, writing, result) : result;
 }
 
 EXPORT int __pselect64(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct wide_timespec *timeout,
@@ -87,7 +87,7 @@ EXPORT int __pselect64(int count, fd_set *reading, fd_set *writing, fd_set *exce
 	if (pending_any())
 		return pselect(count, reading, writing, exceptions, narrowed(timeout, &narrow), mask);
 	int result = real___pselect64()(count, reading, writing, exceptions, timeout, mask);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, exceptions, result) : result;
+	return result > 0 && pending_any() ? select_late(count, reading, writing, result) : result;
 }
 
 EXPORT int __epoll_pwait2_time64(int epoll, struct epoll_event *events, int most, const struct wide_timespec *timeout, const sigset_t *mask)
@@ -96,7 +96,7 @@ EXPORT int __epoll_pwait2_time64(int epoll, struct epoll_event *events, int most
 	if (pending_any())
 		return epoll_pwait2(epoll, events, most, narrowed(timeout, &narrow), mask);
 	int result = real___epoll_pwait2_time64()(epoll, events, most, timeout, mask);
-	return result > 0 && pending_any() ? epoll_late(epoll, events, most, span(timeout), mask, result) : result;
+	return result > 0 && pending_any() ? epoll_late(epoll, events, span(timeout), mask, result) : result;
 }
 
 #endif

@@ -54,11 +54,11 @@ int64_t wait_left_ns(const struct wait *wait);
  * the instant. A socket may have fallen quiet since the wait's own instant was looked for. */
 const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room);
 
-/* A connect of another thread's came up while a real wait went on that had begun with none, and has a result. What the
- * program gets of it. */
+/* A connect of another thread's came up while a real wait went on that had begun with none. What the program gets of
+ * its result. */
 int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result);
-int epoll_late(int epoll, struct epoll_event *events, int most, int64_t span_ns, const sigset_t *mask, int result);
-int select_late(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, int result);
+int epoll_late(int epoll, struct epoll_event *events, int64_t span_ns, const sigset_t *mask, int result);
+int select_late(int count, fd_set *reading, fd_set *writing, int result);
 
 /* Room for a copy of what the program passed: the caller's own if it is large enough, else a mapping; NULL
  * if none is to be had. */

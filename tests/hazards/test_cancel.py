@@ -3,7 +3,8 @@
 import socket
 
 import pytest
-from hosts import ENDLESS, SLOW, Host, LatePort
+from harness import run
+from hosts import ENDLESS, SLOW, Host, LatePort, compiled, said
 
 
 def others_recover(host, port):
@@ -54,3 +55,10 @@ def test_while_diagnostics_are_written():
 def test_endless_backoff_is_cancelled_promptly():
     with LatePort() as port, Host("cancel", "backoff", port.number, **ENDLESS) as host:
         assert host.wait_line() == "thread=cancelled"
+
+
+@pytest.mark.parametrize("wait", ["poll", "ppoll", "select", "pselect", "epoll_wait", "epoll_pwait", "epoll_pwait2"])
+def test_in_a_wait_while_nothing_is_pending(wait):
+    """The unwinder goes through the wait's frame: the caller's own cleanup runs."""
+    result = run([compiled("unwound", "-fexceptions"), wait])
+    assert said(result.stdout) == {"thread": "cancelled", "cleaned": "yes"}, result
