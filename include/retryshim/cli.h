@@ -21,6 +21,8 @@ enum cli_status {
 	CLI_OK = 0,
 	CLI_FAILED = 1,             /* the work itself failed, such as a write to stdout */
 	CLI_USAGE = 2,              /* bad arguments, or an installation that cannot work */
+	CLI_PARTLY_REACHED = 1,     /* `retryshim check` */
+	CLI_NOT_REACHED = 3,
 	CLI_PROGRAM_UNUSABLE = 126, /* as env(1), nohup(1) and POSIX shells have it */
 	CLI_PROGRAM_MISSING = 127,
 };
@@ -38,6 +40,7 @@ extern const size_t cli_command_count;
 const struct cli_command *cli_command_find(const char *name);
 
 int cli_run(int argc, char **argv);
+int cli_check(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_metrics(int argc, char **argv);
 int cli_report(int argc, char **argv);
@@ -61,6 +64,9 @@ void cli_parse(const struct argp *parser, char *name, unsigned flags, int argc, 
 
 /* asprintf() that never fails. */
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* `size` zeroed bytes, for free(); never fails either. */
+void *cli_allocate(size_t size);
 
 /* "NAME=value" and a newline on stdout, the value quoted for a POSIX shell where it has to be. */
 void cli_print_variable(const char *name, const char *value);
@@ -88,10 +94,15 @@ char *cli_duration_text(int64_t ms);
  * directories, each on an indented line of its own. */
 char *cli_find_object(char **looked);
 
+/* The same for programs of this kind: an object that is known to be of it; NULL if there is none. It is looked for in lib32,
+ * lib64 and libx32 beside lib, and in the folders below lib and lib/retryshim, too. */
+struct elf_kind;
+char *cli_find_object_for(const struct elf_kind *kind);
+
 /* True if ld.so(8) can be given this path in LD_PRELOAD, which has no way to quote its separators. */
 bool cli_can_preload(const char *object);
 
-/* LD_PRELOAD with `object` in front of what was there (NULL: nothing). Every libretryshim.so of old
+/* LD_PRELOAD with `object` (NULL: none) in front of what was there (NULL: nothing). Every libretryshim.so of old
  * is left out, wherever it lies: two copies in one process would retry each other's retries. */
 char *cli_preload_value(const char *object, const char *existing);
 

@@ -19,7 +19,7 @@ static const char outro[] =
 	"  retryshim run --attempts 5 --diag -- ./nightly-job --verbose\n"
 	"\n"
 	"Exit status: 0 done, 1 failed (such as a full disk), 2 wrong arguments.\n"
-	"'retryshim run' has that of its program.\n";
+	"'retryshim run' has that of its program, 'retryshim check' 0, 1 or 3.\n";
 
 static void list_commands(void)
 {

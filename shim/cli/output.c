@@ -52,6 +52,16 @@ char *cli_format(const char *format, ...)
 	return text;
 }
 
+void *cli_allocate(size_t size)
+{
+	void *memory = calloc(1, size);
+	if (memory == NULL) {
+		cli_error("out of memory");
+		exit(CLI_FAILED);
+	}
+	return memory;
+}
+
 /* Bytes that no shell treats specially in the value of NAME=value. */
 static bool is_plain(const char *value)
 {

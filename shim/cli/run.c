@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/check.h"
 #include "cli/options.h"
 #include "cli/rerun.h"
 #include "retryshim/cli.h"
@@ -39,6 +40,13 @@ static const char help_text[] =
 	"\v"
 	"DUR is 200ms, 2s, 1.5s, 1m or 1h; a bare number is milliseconds.\n"
 	"LIST is separated by commas.\n"
+	"\n"
+	"A PROGRAM that cannot take the object (another word size, processor or C\n"
+	"library) gets the one for its kind that is installed beside it, in lib32 or\n"
+	"lib/TRIPLET, say. Without one it runs as if nothing were preloaded, and so\n"
+	"does what it starts; standard error says so in one line. A PROGRAM that is\n"
+	"not reached for another reason (static, Go, set-user-ID) is named with\n"
+	"--diag only: what it starts may be reached. 'retryshim check' tells more.\n"
 	"\n"
 	"Examples:\n"
 	"  retryshim run -- wget https://example.com/file\n"
@@ -200,30 +208,85 @@ static void look_up_sinks(struct run *run)
 	run->values[metrics] = looked_up;
 }
 
-/* The new LD_PRELOAD; NULL after a message. */
-static char *find_preload(void)
+/* The object, as it was installed; NULL after a message. */
+static char *find_object(void)
 {
-	char *looked, *preload = NULL;
+	char *looked;
 	char *object = cli_find_object(&looked);
-	if (object == NULL) {
+	if (object == NULL)
 		cli_error("libretryshim.so is not there, or cannot be read; looked in\n%s"
 		          "Install it into one of these, or put it beside this command.",
 		          looked);
-	} else if (!cli_can_preload(object)) {
+	free(looked);
+	return object;
+}
+
+/* A variable of RETRY_* as the program will see it. */
+static const char *look_up(void *context, const char *name)
+{
+	const struct run *run = context;
+	int option = run_option_for(name);
+	return option >= 0 && run->values[option] != NULL ? run->values[option] : getenv(name);
+}
+
+static void tell(struct run *run, const struct findings *findings, bool suits)
+{
+	struct config config;
+	config_parse(&config, look_up, run, NULL, NULL);
+	for (const struct found *found = findings->first; found != NULL; found = found->next) {
+		if (finding_rows[found->finding].reach < REACH_PARTLY || (suits && config.diag == 0))
+			continue;
+		cli_error("%s: %s. %s%s", run->program[0], found->text, found->advice,
+		          suits ? "" : " Until then it runs without retries, and so does what it starts.");
+	}
+}
+
+/* The object that this program can take, in the place of *object; NULL if there is none. What it cannot take would end it
+ * (another C library) or have its loader complain, in it and in each child. */
+static void suit_object(struct run *run, char **object)
+{
+	struct program program;
+	struct findings findings, way;
+	findings_begin(&findings);
+	findings_begin(&way);
+	if (program_follow(run->program, *object, &program, &way) == CLI_OK && program.is_elf) {
+		char *suits = check_object(&program, *object, &findings);
+		if (suits != NULL) {
+			check_loading(&program, &way);
+			tell(run, &way, true);
+		} else {
+			tell(run, &findings, false);
+		}
+		free(*object);
+		*object = suits;
+	}
+	program_free(&program);
+	findings_end(&findings);
+	findings_end(&way);
+}
+
+/* The new LD_PRELOAD, "" for none; NULL after a message. */
+static char *find_preload(struct run *run)
+{
+	char *preload = NULL, *object = find_object();
+	if (object == NULL)
+		return NULL;
+	if (run->program != NULL)
+		suit_object(run, &object);
+	if (object != NULL && !cli_can_preload(object))
 		cli_error("'%s' cannot be preloaded: a path in LD_PRELOAD cannot hold a blank or a colon, see ld.so(8). "
 		          "Move it to another directory.",
 		          object);
-	} else {
+	else
 		preload = cli_preload_value(object, getenv("LD_PRELOAD"));
-	}
-	free(looked);
 	free(object);
 	return preload;
 }
 
 static int print_environment(const struct run *run, const char *preload)
 {
-	cli_print_variable("LD_PRELOAD", preload);
+	if (preload[0] != '\0')
+		cli_print_variable("LD_PRELOAD", preload);
 	for (int i = 0; i < RUN_OPTIONS; i++)
 		if (run->values[i] != NULL)
 			cli_print_variable(run_options[i].variable, run->values[i]);
@@ -233,7 +296,7 @@ static int print_environment(const struct run *run, const char *preload)
 /* Returns only if the program cannot be run. */
 static int become_program(const struct run *run, const char *preload)
 {
-	bool set = setenv("LD_PRELOAD", preload, 1) == 0;
+	bool set = (preload[0] != '\0' ? setenv("LD_PRELOAD", preload, 1) : unsetenv("LD_PRELOAD")) == 0;
 	for (int i = 0; i < RUN_OPTIONS; i++)
 		if (run->values[i] != NULL)
 			set = setenv(run_options[i].variable, run->values[i], 1) == 0 && set;
@@ -255,7 +318,7 @@ int cli_run(int argc, char **argv)
 	parse_arguments(&run, argc, argv);
 	imply_diagnostics(&run);
 	look_up_sinks(&run);
-	char *preload = find_preload();
+	char *preload = find_preload(&run);
 	int status = CLI_USAGE;
 	if (preload != NULL)
 		status = run.print ? print_environment(&run, preload) : become_program(&run, preload);
