@@ -170,10 +170,11 @@ static int inspect(struct check *check)
 	check_preload(check);
 	if (!program->is_elf)
 		return CLI_OK;
-	program->elf.go = program->elf.go || (elf_scan(program->path, &program->elf.kind) & ELF_SEEN_GO) != 0;
+	unsigned seen = elf_scan(program->path, &program->elf.kind);
+	program->elf.go = program->elf.go || (seen & ELF_SEEN_GO) != 0;
 	/* What it would do for the network is no news where nothing is reached. */
 	if (check_loading(program, &check->findings) && findings_verdict(&check->findings) != REACH_NOT)
-		check_network(program, &config, &check->findings);
+		check_network(program, seen, &config, &check->findings);
 	if (script_is_shell(program->path))
 		findings_add(&check->findings, FINDING_SHELL, program->path, NULL);
 	return CLI_OK;
@@ -214,7 +215,8 @@ static void show_json(const struct check *check)
 	fputs(",\"findings\":[", stdout);
 	for (const struct found *found = check->findings.first; found != NULL; found = found->next) {
 		const struct finding_row *row = &finding_rows[found->finding];
-		printf("%s{\"reach\":\"%s\",\"key\":\"%s\",", found == check->findings.first ? "" : ",", reaches[row->reach].word, row->key);
+		const char *comma = found == check->findings.first ? "" : ",";
+		printf("%s{\"reach\":\"%s\",\"key\":\"%s\",", comma, reaches[row->reach].word, row->key);
 		show_member("text", found->text);
 		putchar(',');
 		show_member("advice", found->advice[0] != '\0' ? found->advice : NULL);

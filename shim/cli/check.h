@@ -13,7 +13,7 @@ char *check_object(const struct program *program, const char *object, struct fin
 /* What stands in the way of any preload, as far as headers tell it: no loader, no libc. True if nothing does. */
 bool check_loading(const struct program *program, struct findings *findings);
 
-/* How it reaches the network: reads all its libraries, and all of its bytes. */
-void check_network(const struct program *program, const struct config *config, struct findings *findings);
+/* How it reaches the network: reads all its libraries. `seen`: by elf_scan(). */
+void check_network(const struct program *program, unsigned seen, const struct config *config, struct findings *findings);
 
 #endif

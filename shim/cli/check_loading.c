@@ -6,7 +6,8 @@
 #include "cli/check.h"
 #include "retryshim/cli.h"
 
-static void add_difference(const struct elf *elf, enum elf_difference difference, const char *path, struct findings *findings)
+static void add_difference(const struct elf *elf, enum elf_difference difference, const char *path,
+                           struct findings *findings)
 {
 	static const enum finding said[] = {
 		[ELF_OTHER_WORD_SIZE] = FINDING_WORD_SIZE,
@@ -41,7 +42,8 @@ static void check_go(const struct program *program, struct findings *findings)
 	if (program->elf.interpreter == NULL)
 		findings_add(findings, FINDING_GO_STATIC, program->path, NULL);
 	else
-		findings_add(findings, (program->elf.imports & ELF_LOOKUP) != 0 ? FINDING_GO_LOOKUPS : FINDING_GO, program->path, NULL);
+		findings_add(findings, (program->elf.imports & ELF_LOOKUP) != 0 ? FINDING_GO_LOOKUPS : FINDING_GO, program->path,
+		             NULL);
 }
 
 bool check_loading(const struct program *program, struct findings *findings)

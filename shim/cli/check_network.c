@@ -10,7 +10,7 @@ struct network {
 	const struct program *program;
 	const struct library *libraries;
 	struct findings *findings;
-	unsigned seen;
+	unsigned seen; /* enum elf_sight */
 	bool curl; /* there is a libcurl among the libraries */
 	bool any;
 };
@@ -40,7 +40,10 @@ static const char *tls_of(const struct library *curl)
 	return NULL;
 }
 
-static bool is_libcurl(const char *name) { return starts(name, "libcurl.so") || (starts(name, "libcurl-") && strstr(name, ".so") != NULL); }
+static bool is_libcurl(const char *name)
+{
+	return starts(name, "libcurl.so") || (starts(name, "libcurl-") && strstr(name, ".so") != NULL);
+}
 
 /* Those whose version nodes the shim exports. */
 static bool is_known_libcurl(const char *name)
@@ -69,7 +72,8 @@ static void add_libcurl(struct network *network, const struct library *library)
 /* What these call is their own affair, or told already. */
 static bool is_passed_over(const struct library *library)
 {
-	static const char *const names[] = {"libc.", "ld-linux", "ld-musl-", "libpthread.", "libresolv.", "libnsl.", "libanl.", "libnss_"};
+	static const char *const names[] = {"libc.",      "ld-linux", "ld-musl-", "libpthread.",
+	                                    "libresolv.", "libnsl.",  "libanl.",  "libnss_"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (starts(library->name, names[i]))
 			return true;
@@ -125,11 +129,11 @@ static void add_sights(struct network *network, bool opens)
 		findings_add(network->findings, FINDING_RAW_IO_URING, path, NULL);
 }
 
-void check_network(const struct program *program, const struct config *config, struct findings *findings)
+void check_network(const struct program *program, unsigned seen, const struct config *config, struct findings *findings)
 {
 	bool opens = (program->elf.imports & ELF_DLOPEN) != 0;
 	struct library *libraries = libraries_find(program->path, &program->elf, program_variable(program, "LD_LIBRARY_PATH"));
-	struct network network = {program, libraries, findings, elf_scan(program->path, &program->elf.kind), false, false};
+	struct network network = {program, libraries, findings, seen, false, false};
 	for (const struct library *it = libraries; it != NULL; it = it->next)
 		add_library(&network, it);
 	add_call(&network, ELF_CONNECT, FINDING_CONNECT);
@@ -139,7 +143,8 @@ void check_network(const struct program *program, const struct config *config, s
 		findings_add(findings, FINDING_NO_NETWORK, program->path, NULL);
 	/* Nearly every library can; that of a program which does all by libraries that come later is worth a word. */
 	if (opens || (!network.any && caller_of(libraries, ELF_DLOPEN) != NULL))
-		findings_add(findings, config->deepbind == DEEPBIND_KEEP ? FINDING_KEEPS_DEEPBIND : FINDING_PLUGINS, program->path, NULL);
+		findings_add(findings, config->deepbind == DEEPBIND_KEEP ? FINDING_KEEPS_DEEPBIND : FINDING_PLUGINS,
+		             program->path, NULL);
 	if ((program->elf.imports & ELF_SYSCALL) != 0)
 		findings_add(findings, FINDING_SYSCALL, program->path, NULL);
 	libraries_free(libraries);

@@ -12,8 +12,8 @@ enum { WINDOW = 1 << 20, LONGEST = 64, SCAN_MOST_MB = 512, INSTRUCTIONS_BETWEEN 
 
 #define BYTES(text) (text), sizeof(text) - 1
 
-/* `follow` has to begin within INSTRUCTIONS_BETWEEN bytes behind `bytes`: a system call's number is loaded into its register,
- * and then comes the instruction. Compilers put them close together; in chromium, node, clang, gdb and php (600 MB) no other
+/* `follow` has to begin within INSTRUCTIONS_BETWEEN bytes behind `bytes`: a system call's number is loaded into its
+ * register, and then comes the instruction. Compilers put them close together; in chromium, node, clang, gdb and php (400 MB) no other
  * bytes look so. */
 static const struct sign {
 	const char *bytes;
@@ -40,7 +40,7 @@ static const struct sign {
 	{BYTES("\x48\x35\x80\x52"), 4, BYTES("\x01\x00\x00\xd4"), ELF_SEEN_IO_URING, EM_AARCH64},
 };
 
-/* True if it begins among the first `size` bytes of `window`, which goes on for LONGEST more. `start` is its place in the file. */
+/* True if it begins among the first `size` bytes of the window, which lies at `start` in the file. */
 static bool is_in(const struct sign *sign, const char *window, size_t size, size_t available, uint64_t start)
 {
 	const char *at = window, *end = window + available;

@@ -140,10 +140,20 @@ static bool is_known(const struct walk *walk, const char *name)
 	return false;
 }
 
+/* musl's loader takes these names for itself (load_library() in its ldso/dynlink.c). */
+static bool is_loader_itself(const struct walk *walk, const char *name)
+{
+	static const char *const names[] = {"libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet."};
+	for (size_t i = 0; walk->elf->kind.libc == ELF_LIBC_MUSL && i < sizeof names / sizeof names[0]; i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
 static void add_needed(struct walk *walk, const char *path, const struct elf *elf, const struct library *parent)
 {
 	for (int i = 0; i < elf->needed_count && walk->count < LIBRARIES_MOST; i++) {
-		if (is_known(walk, elf->needed[i]))
+		if (is_known(walk, elf->needed[i]) || is_loader_itself(walk, elf->needed[i]))
 			continue;
 		struct candidate candidate = {.kind = &walk->elf->kind};
 		struct library *library = cli_allocate(sizeof *library);

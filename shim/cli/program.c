@@ -76,7 +76,8 @@ static void take_words(struct program *program, char **words)
 /* The command line that the kernel makes of a script's. */
 static void enter_script(struct program *program, char *interpreter, char *argument, struct findings *findings)
 {
-	char *start[] = {interpreter, argument != NULL ? argument : program->path, argument != NULL ? program->path : NULL, NULL};
+	char *script = program->path;
+	char *start[] = {interpreter, argument != NULL ? argument : script, argument != NULL ? script : NULL, NULL};
 	char *line = argument != NULL ? cli_format("%s %s", interpreter, argument) : cli_format("%s", interpreter);
 	findings_add(findings, FINDING_SCRIPT, program->path, line);
 	if (script_is_shell(interpreter) || (argument != NULL && script_is_shell(argument)))
@@ -91,7 +92,8 @@ static int leave_script(struct program *program, int *scripts, struct findings *
 	char *interpreter, *argument = NULL;
 	if (!script_interpreter(program->path, &interpreter, &argument)) {
 		if (!script_is_text(program->path))
-			return complain(program, CLI_PROGRAM_UNUSABLE, cli_format("it is neither a program of this machine nor a script"));
+			return complain(program, CLI_PROGRAM_UNUSABLE,
+			                cli_format("it is neither a program of this machine nor a script"));
 		interpreter = cli_format("/bin/sh");
 	}
 	enter_script(program, interpreter, argument, findings);
@@ -107,7 +109,10 @@ static int look_up(struct program *program, bool in_path)
 	const char *name = program->words[0];
 	free(program->path);
 	program->path = NULL;
-	program->path = in_path ? program_find(name, program_variable(program, "PATH")) : can_run(name) ? cli_format("%s", name) : NULL;
+	if (in_path)
+		program->path = program_find(name, program_variable(program, "PATH"));
+	else if (can_run(name))
+		program->path = cli_format("%s", name);
 	if (program->path != NULL)
 		return CLI_OK;
 	int error = errno;

@@ -18,8 +18,8 @@ struct program {
 };
 
 /* Follows a command line; what happens on the way is added to `findings`. CLI_OK, CLI_PROGRAM_MISSING or
- * CLI_PROGRAM_UNUSABLE, then with a complaint. program_free() in any case. `object`: the shim's path, or NULL; to see whether
- * it is there behind a chroot. */
+ * CLI_PROGRAM_UNUSABLE, then with a complaint. program_free() in any case. `object`: the shim's path, or NULL; to see
+ * whether it is there behind a chroot. */
 int program_follow(char **words, const char *object, struct program *program, struct findings *findings);
 void program_free(struct program *program);
 
@@ -55,7 +55,7 @@ void rights_inspect(const char *path, struct findings *findings);
 
 /* ---- words (wrapper.c) ------------------------------------------------------------------------------ */
 
-/* A new list of words: `before` (ends with NULL) and then `after` (ends with NULL, or is NULL). To be freed by words_free(). */
+/* A new list of words: `before` and then `after`, each of which ends with NULL, or is NULL. For words_free(). */
 char **words_joined(char *const *before, char *const *after);
 void words_free(char **words);
 

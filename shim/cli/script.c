@@ -34,8 +34,7 @@ bool script_interpreter(const char *path, char **interpreter, char **argument)
 	char *start = head + 2, *end = strchr(start, '\n');
 	if (end == NULL) {
 		end = head + strlen(head);
-		if (got == HEAD_BYTES && start[strspn(start, " \t")] != '\0' &&
-		    strpbrk(start + strspn(start, " \t"), " \t") == NULL)
+		if (got == HEAD_BYTES && strpbrk(start + strspn(start, " \t"), " \t") == NULL)
 			return false;
 	}
 	while (end > start && is_blank(end[-1]))

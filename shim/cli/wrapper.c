@@ -25,20 +25,26 @@ static const struct wrapper {
 	{"chrt", "TPDp", "sched-runtime|sched-period|sched-deadline|pid", 1, true, FINDING_WRAPPER},
 	{"flock", "wE", "wait|timeout|conflict-exit-code", 1, true, FINDING_WRAPPER},
 	{"faketime", "", "", 1, true, FINDING_WRAPPER},
-	{"xargs", "adEILnPs", "arg-file|delimiter|max-args|max-procs|max-chars|process-slot-var", 0, true, FINDING_WRAPPER},
-	{"strace", "abeEIoOpPsSuUX", "output|trace|attach|string-limit|user|env|expr|columns", 0, true, FINDING_WRAPPER},
+	{"xargs", "adEILnPs", "arg-file|delimiter|max-args|max-procs|max-chars|process-slot-var", 0, true,
+	 FINDING_WRAPPER},
+	{"strace", "abeEIoOpPsSuUX", "output|trace|attach|string-limit|user|env|expr|columns", 0, true,
+	 FINDING_WRAPPER},
 	{"ltrace", "aDeFlnopsuwxX", "output", 0, true, FINDING_WRAPPER},
 	{"gosu|su-exec|setuidgid", "", "", 1, true, FINDING_WRAPPER},
 	{"tini|tini-static|dumb-init|catatonit", "per", "rewrite", 0, true, FINDING_WRAPPER},
-	{"unshare", "SGRw", "setuid|setgid|root|wd|map-user|map-group|propagation|setgroups|monotonic|boottime", 0, true, FINDING_WRAPPER},
+	{"unshare", "SGRw", "setuid|setgid|root|wd|map-user|map-group|propagation|setgroups|monotonic|boottime", 0, true,
+	 FINDING_WRAPPER},
 	{"systemd-inhibit", "", "what|who|why|mode", 0, true, FINDING_WRAPPER},
 	{"systemd-cat", "tp", "identifier|priority", 0, true, FINDING_WRAPPER},
-	{"ld-linux*|ld-2.*|ld.so", "", "library-path|preload|audit|argv0|inhibit-rpath|glibc-hwcaps-prepend|glibc-hwcaps-mask", 0, true,
-	 FINDING_WRAPPER},
-	{"setpriv", "", "reuid|regid|ruid|euid|rgid|egid|groups|inh-caps|ambient-caps|bounding-set|securebits|pdeathsig|selinux-label|apparmor-profile",
+	{"ld-linux*|ld-2.*|ld.so", "",
+	 "library-path|preload|audit|argv0|inhibit-rpath|glibc-hwcaps-prepend|glibc-hwcaps-mask", 0, true, FINDING_WRAPPER},
+	{"setpriv", "",
+	 "reuid|regid|ruid|euid|rgid|egid|groups|inh-caps|ambient-caps|bounding-set|securebits|pdeathsig|selinux-label|"
+	 "apparmor-profile",
 	 0, true, FINDING_WRAPPER},
 	{"chroot", "", "userspec|groups", 1, true, FINDING_CHROOT},
 	{"sudo|doas|pkexec|sudoedit", "", "", 0, false, FINDING_SCRUBS},
+	{"su|runuser", "", "", 0, false, FINDING_WRAPPER_UNCLEAR},
 	{"ssh|rsh", "", "", 0, false, FINDING_REMOTE},
 	{"systemd-run|docker|podman|nerdctl|flatpak|snap|machinectl|kubectl|lxc-attach|toolbox|distrobox*", "", "", 0, false,
 	 FINDING_ELSEWHERE},
@@ -247,6 +253,18 @@ static const struct wrapper *find(const char *name)
 	return NULL;
 }
 
+/* It keeps the environment, unless it is asked for a login; what is to be run is a shell's text. */
+static void inspect_su(char **words, const char *path, struct findings *findings)
+{
+	static const char *const logins[] = {"-", "-l", "--login"};
+	for (size_t i = 0; i < sizeof logins / sizeof logins[0]; i++)
+		if (has_word(words + 1, NULL, logins[i])) {
+			findings_add(findings, FINDING_CLEARS, path, logins[i]);
+			return;
+		}
+	findings_add(findings, FINDING_WRAPPER_UNCLEAR, path, NULL);
+}
+
 /* `docker` alone, or `systemd-run --scope`, starts nothing elsewhere. */
 static bool stays_here(const char *name, char **words)
 {
@@ -264,6 +282,10 @@ char **wrapper_follow(struct program *program, const char *path, const char *obj
 	char **rest = behind_options(program->words, wrapper->takes, wrapper->long_takes);
 	if (wrapper->finding == FINDING_CHROOT) {
 		inspect_chroot(path, rest, object, findings);
+		return NULL;
+	}
+	if (wrapper->finding == FINDING_WRAPPER_UNCLEAR) {
+		inspect_su(program->words, path, findings);
 		return NULL;
 	}
 	if (wrapper->finding == FINDING_ELSEWHERE && stays_here(name, program->words))
