@@ -41,6 +41,7 @@ const struct cli_command *cli_command_find(const char *name);
 
 int cli_run(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_env(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_metrics(int argc, char **argv);
 int cli_report(int argc, char **argv);

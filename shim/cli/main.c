@@ -10,6 +10,7 @@
 const struct cli_command cli_commands[] = {
 	{"run", cli_run, "run a program with its transient network failures retried"},
 	{"check", cli_check, "tell whether and how the shim reaches a program"},
+	{"env", cli_env, "show every variable: its value, where it comes from, its meaning"},
 	{"status", cli_status, "show or reset what is known of the destinations that have failed"},
 	{"metrics", cli_metrics, "print what has been counted, for Prometheus"},
 #ifndef WITHOUT_JANSSON

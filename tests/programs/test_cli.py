@@ -370,7 +370,7 @@ def test_version():
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
-@pytest.mark.parametrize("name", ["run", "check", "status", "metrics", "report", "tail", "help", "version"])
+@pytest.mark.parametrize("name", ["run", "check", "env", "status", "metrics", "report", "tail", "help", "version"])
 def test_help_of_each_command(name):
     texts = [retryshim(*arguments) for arguments in ([name, "--help"], [name, "-h"], ["help", name])]
     for done in texts:
@@ -383,7 +383,7 @@ def test_help_of_each_command(name):
 def test_help_lists_the_commands():
     texts = [retryshim(*arguments).stdout for arguments in (["help"], ["--help"], ["-h"])]
     assert texts[0] == texts[1] == texts[2]
-    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "check", "status", "metrics", "report", "tail", "help", "version"]
+    assert re.findall(r"^  (\w+)  +\w", texts[0], re.M) == ["run", "check", "env", "status", "metrics", "report", "tail", "help", "version"]
 
 
 def test_help_of_run_tells_defaults_examples_and_statuses():
