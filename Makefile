@@ -3,6 +3,7 @@
 # make check      every test
 # make bench      what it costs, in instructions and system calls
 # make fuzz       what any bytes do to our readers, for FUZZ_SECONDS (120) in all; FUZZ=NAME for one: libFuzzer, with clang
+# make soak       every fault in programs that live long, for SOAK_SECONDS (600): nothing grows, nothing comes twice
 # make sim        what many processes do to a server together: a simulation over the shipped policy
 # make install    PREFIX=/usr/local DESTDIR=
 
@@ -47,7 +48,7 @@ endif
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
 $(CLI_OBJECTS): | $(B)/cli-headers
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers lint bench sim fuzz check-fuzz install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-soak soak lint bench sim fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS
 	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
-	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-sanitizers check-fuzz lint
+	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-soak check-sanitizers check-fuzz lint
 
 check-unit: $(UNIT)
 	@set -e; for test in $(UNIT); do $$test; done
@@ -138,6 +139,24 @@ lint:
 
 bench: all $(FAULTSERVER)
 	tests/bench/run $(B)
+
+SOAK := $(addprefix $(B)/tests/soak/,curls threads families families-plugin.so)
+SOAK_SECONDS ?= 600
+SOAK_CC = $(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS)
+
+$(B)/tests/soak/%: tests/soak/%.c $(wildcard tests/soak/*.h) Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(SOAK_CC) -o $@ $< -lcurl -pthread
+
+$(B)/tests/soak/families-plugin.so: tests/soak/plugin.c $(wildcard tests/soak/*.h) Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(SOAK_CC) -shared -fPIC -o $@ $<
+
+soak: all $(SOAK)
+	tests/soak/run $(B) $(SOAK_SECONDS)
+
+check-soak: all $(SOAK)
+	tests/soak/run $(B) 15
 
 # No sleep, no socket: the policy, and the operations' part in the host's state, under a virtual clock.
 SIM_OBJECTS := $(POLICY) $(call objects,shim/runtime/share.c)
