@@ -1,4 +1,5 @@
 /* Time, the one place that sleeps, and when nothing may disturb. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -11,16 +12,43 @@
 #include "libc.h"
 #include "retryshim/runtime.h"
 
-static int64_t read_ns(clockid_t clock)
+/* A library that shows the program another time (libfaketime) must not change how long a backoff lasts: where it lets
+ * time stand still one would never end. So these are the C library's own, whoever stands before it: its names carry a
+ * version and theirs do not. Elsewhere it is what the linker finds. */
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__))
+static void *own_function(const char *name) { return libc_has_loader() ? dlvsym(RTLD_NEXT, name, "GLIBC_2.17") : NULL; }
+#else
+static void *own_function(const char *name) { return (void)name, NULL; }
+#endif
+
+/* Looked up when first wanted, perhaps by two threads: they find the same. */
+#define OWN(name)                                                             \
+	static typeof(name) *own_##name(void)                                       \
+	{                                                                           \
+		static _Atomic(typeof(name) *) slot;                                      \
+		typeof(name) *function = atomic_load_explicit(&slot, memory_order_relaxed); \
+		if (function != NULL)                                                     \
+			return function;                                                        \
+		function = (typeof(name) *)own_function(#name);                           \
+		if (function == NULL)                                                     \
+			function = name;                                                        \
+		atomic_store_explicit(&slot, function, memory_order_relaxed);             \
+		return function;                                                          \
+	}
+
+OWN(clock_gettime)
+OWN(clock_nanosleep)
+
+static int64_t read_ns(typeof(clock_gettime) *gettime, clockid_t clock)
 {
 	struct timespec now;
-	clock_gettime(clock, &now);
+	gettime(clock, &now);
 	return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-int64_t clock_now_ns(void) { return read_ns(CLOCK_MONOTONIC); }
+int64_t clock_now_ns(void) { return read_ns(own_clock_gettime(), CLOCK_MONOTONIC); }
 
-int64_t clock_wall_s(void) { return read_ns(CLOCK_REALTIME) / NS_PER_S; }
+int64_t clock_wall_s(void) { return read_ns(own_clock_gettime(), CLOCK_REALTIME) / NS_PER_S; }
 
 /* Returns 0 or an errno. The call with two longs does for as long as we wait, on every processor. */
 static int wait_on_futex(_Atomic(uint32_t) *futex, uint32_t seen, int64_t most_ns)
@@ -29,13 +57,21 @@ static int wait_on_futex(_Atomic(uint32_t) *futex, uint32_t seen, int64_t most_n
 	return syscall(SYS_futex, futex, FUTEX_WAIT, seen, &most, NULL, 0) == 0 ? 0 : errno;
 }
 
+/* By the clock that the linker finds: a look-up of our own would cost every process at its start. */
 static _Atomic(uint64_t) start_mark;
 static _Atomic(int64_t) start_ns; /* 0: not started */
 
 void clock_start(void)
 {
 	atomic_store_explicit(&start_mark, clock_mark(), memory_order_relaxed);
-	atomic_store_explicit(&start_ns, clock_now_ns(), memory_order_release);
+	atomic_store_explicit(&start_ns, read_ns(clock_gettime, CLOCK_MONOTONIC), memory_order_release);
+}
+
+/* How long the process has lived; what another's clock says of that may be nonsense, and must not be negative. */
+static int64_t life_ns(int64_t origin_ns)
+{
+	int64_t span_ns = read_ns(clock_gettime, CLOCK_MONOTONIC) - origin_ns;
+	return span_ns > 0 ? span_ns : 0;
 }
 
 int64_t clock_of_mark(uint64_t mark)
@@ -47,10 +83,8 @@ int64_t clock_of_mark(uint64_t mark)
 	/* Before our constructor, or the counters of two processors disagree: take the mark for now. */
 	if (origin_ns == 0 || mark > now || now <= origin)
 		return now_ns;
-	if (mark < origin)
-		return origin_ns;
-	double since = (double)(now - mark) / (double)(now - origin);
-	return now_ns - (int64_t)(since * (double)(now_ns - origin_ns));
+	double since = mark > origin ? (double)(now - mark) / (double)(now - origin) : 1;
+	return now_ns - (int64_t)(since * (double)life_ns(origin_ns));
 }
 
 /* signal(7): connect(2) goes on after a handler that was installed with SA_RESTART, sleeps never do.
@@ -93,7 +127,7 @@ static int sleep_plainly(int64_t at_ns)
 	struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
 	int error;
 	do
-		error = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+		error = own_clock_nanosleep()(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 	while (error == EINTR && all_handlers_restart());
 	return error;
 }

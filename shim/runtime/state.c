@@ -191,8 +191,8 @@ static struct state *open_state(const char *path, const char **why)
 	return state != NULL ? keep(state, &status) : NULL;
 }
 
-/* A library that shows the program another time (libfaketime) shows it to us as well: instants in the file would be
- * nonsense to others. */
+/* Where the C library's own clock cannot be told from that of a library which shows the program another time, instants
+ * in the file would be nonsense to others. */
 static bool clock_is_odd(void)
 {
 	static _Atomic(int) known; /* 1: it is the kernel's; 2: it is not */
