@@ -30,6 +30,7 @@ static const struct place {
 	{"unplugged", in_unplugged},
 	{"stack", in_small_stack},
 	{"descriptors", without_descriptors},
+	{"descriptors-threads", without_descriptors_among_threads},
 	{"memory", without_memory},
 	{"mappings", without_address_space},
 	{"tight", in_tight_address_space},

@@ -10,7 +10,7 @@ struct cell {
 	const struct hook *hook;
 	const char *port;
 	int fd, set; /* -1 = none */
-	void *easy, *multi;
+	void *easy, *multi, *loop;
 	size_t got;
 	char outcome[128]; /* "" = it has not come to an end */
 };

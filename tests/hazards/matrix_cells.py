@@ -24,11 +24,11 @@ from dlopen_objects import LIBCURL, empty
 from harness import SHIM, built, environment
 from hosts import compiled, folder, shared
 
-CURL = ["curl_easy_perform", "curl_multi_poll", "curl_multi_wait"]
+CURL = ["curl_easy_perform", "curl_multi_poll", "curl_multi_wait", "curl_multi_socket_action"]
 SENDS = ["send", "sendto", "sendmsg", "write", "writev"]
-RECEIVES = ["recv", "recvfrom", "recvmsg", "read", "readv"]
+RECEIVES = ["recv", "recvfrom", "recvmsg", "read", "readv", "__read_chk", "__recv_chk", "__recvfrom_chk"]
 WAITS = ["poll", "ppoll", "__poll_chk", "__ppoll_chk", "select", "pselect", "epoll_wait", "epoll_pwait", "epoll_pwait2",
-         "epoll-before"]
+         "epoll_ctl", "epoll-before"]
 CONNECTS = ["connect", "connect-again", "getsockopt", *WAITS, *SENDS, *RECEIVES]
 HOOKS = [*CONNECTS, "getaddrinfo", "dlopen", *CURL]
 
@@ -65,8 +65,7 @@ class Ports:
         self.listeners = {hook: socket.socket() for hook in hooks}
         self.got = {hook: [] for hook in hooks}
         for listener in self.listeners.values():
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", 0))
+            listener.bind(("127.0.0.1", 0))  # without SO_REUSEADDR nobody else gets the port before it is opened
         self.awake, self.wake = socket.socketpair()
         self.selector.register(self.awake, selectors.EVENT_READ)
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -136,7 +135,7 @@ class Cell:
     """One call of a hook at a place, with or without the shim; its outcome once run() has ended."""
 
     # Where no file can be opened the shim tells on standard error, which is the same file then.
-    ON_STDERR = {"descriptors", "sandbox", "killing-sandbox", "denied"}
+    ON_STDERR = {"descriptors", "descriptors-threads", "sandbox", "killing-sandbox", "denied"}
     BARE = "bare"  # the place of `env -i`: main, with a bare environment
     SILENT = {BARE, "sandbox", "killing-sandbox"}  # where the shim cannot tell
 
@@ -187,10 +186,16 @@ class Cell:
             operations = {json.loads(line)["op"] for line in lines}
             return len(lines) >= 2 and len(operations) >= (2 if self.place == "cancelled" else 1)
         # Once it has begun to call, it sleeps when it has failed, and not before.
-        return b"calls=" in (self.path / "out").read_bytes() and self.state() == "S"
+        states = self.states()
+        threads = 2 if self.place == "stack" else 1
+        return b"calls=" in (self.path / "out").read_bytes() and states == ["S"] * threads
 
-    def state(self):
-        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    def states(self):
+        """Of its threads."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            texts = [path.read_text() for path in Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+            return [text.rpartition(")")[2].split()[0] for text in texts]
+        return []
 
     def open(self):
         if not self.opened and self.hook not in ("getaddrinfo", "dlopen"):

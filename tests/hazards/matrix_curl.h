@@ -65,6 +65,74 @@ static const char *by_multi_poll(struct cell *cell) { return by_multi(cell, curl
 
 static const char *by_multi_wait(struct cell *cell) { return by_multi(cell, curl_multi_wait); }
 
+/* An event loop's way: one socket at a time, and a timer. */
+struct loop {
+	struct pollfd polled;
+	long timeout_ms;
+};
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *unused)
+{
+	struct loop *loop = context;
+	(void)easy;
+	(void)unused;
+	if (what != CURL_POLL_REMOVE)
+		loop->polled = (struct pollfd){.fd = fd, .events = (short)(((what & CURL_POLL_IN) != 0 ? POLLIN : 0) |
+		                                                         ((what & CURL_POLL_OUT) != 0 ? POLLOUT : 0))};
+	else if (loop->polled.fd == fd)
+		loop->polled.fd = -1;
+	return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *context)
+{
+	(void)multi;
+	((struct loop *)context)->timeout_ms = timeout_ms;
+	return 0;
+}
+
+static void prepare_events(struct cell *cell)
+{
+	static struct loop loop;
+	loop = (struct loop){.polled.fd = -1, .timeout_ms = -1};
+	prepare_easy(cell);
+	cell->multi = curl_multi_init();
+	if (cell->multi == NULL)
+		broken("curl_multi_init");
+	cell->loop = &loop;
+	curl_multi_setopt(cell->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(cell->multi, CURLMOPT_SOCKETDATA, &loop);
+	curl_multi_setopt(cell->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(cell->multi, CURLMOPT_TIMERDATA, &loop);
+	curl_multi_add_handle(cell->multi, cell->easy);
+}
+
+static int actions_of(short revents)
+{
+	return ((revents & POLLIN) != 0 ? CURL_CSELECT_IN : 0) | ((revents & POLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+	       ((revents & (POLLERR | POLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
+}
+
+static const char *by_events(struct cell *cell)
+{
+	struct loop *loop = cell->loop;
+	int running = 1, left;
+	long end = now_ms() + 2 * LONG_MS;
+	CURLMcode code = CURLM_OK;
+	while (running > 0 && code == CURLM_OK && now_ms() < end) {
+		int timeout_ms = loop->timeout_ms >= 0 && loop->timeout_ms < 1000 ? (int)loop->timeout_ms : 1000;
+		int ready = poll(&loop->polled, 1, timeout_ms);
+		if (ready > 0)
+			code = curl_multi_socket_action(cell->multi, loop->polled.fd, actions_of(loop->polled.revents), &running);
+		else
+			code = curl_multi_socket_action(cell->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	CURLMsg *message = curl_multi_info_read(cell->multi, &left);
+	if (code != CURLM_OK)
+		return curl_multi_strerror(code);
+	return message != NULL ? code_name(cell, message->data.result) : "no message";
+}
+
 static void dispose_curl(struct cell *cell)
 {
 	if (cell->multi != NULL) {

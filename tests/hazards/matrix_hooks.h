@@ -154,6 +154,19 @@ static const char *by_epoll_pwait2(struct cell *cell)
 	return outcome_of(cell, result, errno);
 }
 
+/* The program asks for something else in the backoff, after a look that shows nothing. */
+static const char *by_epoll_ctl(struct cell *cell)
+{
+	struct epoll_event event, other = {.events = EPOLLOUT | EPOLLRDHUP, .data.fd = cell->fd};
+	int error = start_registered(cell);
+	if (error != 0)
+		return error_name(error);
+	int result = epoll_wait(cell->set, &event, 1, 0);
+	if (result == 0 && epoll_ctl(cell->set, EPOLL_CTL_MOD, cell->fd, &other) == 0)
+		result = epoll_wait(cell->set, &event, 1, 2 * LONG_MS);
+	return outcome_of(cell, result, errno);
+}
+
 /* Registered before its connect, when nobody takes note of it. */
 static const char *by_epoll_before(struct cell *cell)
 {
@@ -212,6 +225,17 @@ static int by_recvmsg(struct cell *cell)
 }
 
 static int by_read(struct cell *cell) { return (int)read(cell->fd, byte_in, 1); }
+
+/* What fortified programs call. */
+ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
+ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
+ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *from, socklen_t *length);
+
+static int by___read_chk(struct cell *cell) { return (int)__read_chk(cell->fd, byte_in, 1, 1); }
+
+static int by___recv_chk(struct cell *cell) { return (int)__recv_chk(cell->fd, byte_in, 1, 1, 0); }
+
+static int by___recvfrom_chk(struct cell *cell) { return (int)__recvfrom_chk(cell->fd, byte_in, 1, 1, 0, NULL, NULL); }
 
 static int by_readv(struct cell *cell) { return (int)readv(cell->fd, vector_of(byte_in), 1); }
 
@@ -297,6 +321,7 @@ static const struct hook hooks[] = {
 	{"epoll_wait", prepare_set, by_epoll_wait, WHOLE, {SYS_clock_nanosleep, SYS_epoll_ctl, CALL_epoll_wait}, NULL},
 	{"epoll_pwait", prepare_set, by_epoll_pwait, WHOLE, {SYS_clock_nanosleep, SYS_epoll_ctl, SYS_epoll_pwait}, NULL},
 	{"epoll_pwait2", prepare_set, by_epoll_pwait2, WHOLE, {SYS_clock_nanosleep, SYS_epoll_ctl, SYS_epoll_pwait2}, NULL},
+	{"epoll_ctl", prepare_set, by_epoll_ctl, WHOLE, {SYS_clock_nanosleep, SYS_epoll_ctl, CALL_epoll_wait}, NULL},
 	{"epoll-before", prepare_registered, by_epoll_before, WHOLE, {SYS_clock_nanosleep, CALL_epoll_wait}, NULL},
 	{"getsockopt", prepare_nonblocking, by_so_error, WHOLE, {SYS_clock_nanosleep, SYS_getpeername}, NULL},
 	IO(send, SENT, SYS_sendto),
@@ -309,12 +334,16 @@ static const struct hook hooks[] = {
 	IO(recvmsg, RECEIVED, SYS_recvmsg),
 	IO(read, RECEIVED, SYS_read),
 	IO(readv, RECEIVED, SYS_readv),
+	IO(__read_chk, RECEIVED, SYS_read),
+	IO(__recv_chk, RECEIVED, SYS_recvfrom),
+	IO(__recvfrom_chk, RECEIVED, SYS_recvfrom),
 	{"getaddrinfo", NULL, by_getaddrinfo, NONE, {SYS_clock_nanosleep, SYS_brk, SYS_mmap, SYS_munmap, SYS_getrandom}, NULL},
 	{"dlopen", NULL, by_dlopen, NONE, {0}, NULL},
 #ifdef WITH_CURL
 	{"curl_easy_perform", prepare_easy, by_easy, NONE, {0}, NULL},
 	{"curl_multi_poll", prepare_multi, by_multi_poll, NONE, {0}, NULL},
 	{"curl_multi_wait", prepare_multi, by_multi_wait, NONE, {0}, NULL},
+	{"curl_multi_socket_action", prepare_events, by_events, NONE, {0}, NULL},
 #endif
 };
 

@@ -77,6 +77,23 @@ static void without_descriptors(struct cell *cell)
 	dispose(cell);
 }
 
+static void *sleeps(void *unused)
+{
+	pause();
+	return unused;
+}
+
+/* Then a descriptor may be another's at any time, and the shim holds on to its socket by a duplicate. */
+static void without_descriptors_among_threads(struct cell *cell)
+{
+	pthread_t other;
+	if (pthread_create(&other, NULL, sleeps, NULL) != 0)
+		broken("pthread_create");
+	without_descriptors(cell);
+	pthread_cancel(other);
+	pthread_join(other, NULL);
+}
+
 extern _Atomic(int) nomem_failing __attribute__((weak));
 
 static void without_memory(struct cell *cell)
