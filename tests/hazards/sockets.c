@@ -173,6 +173,10 @@ static int receive(char **arguments)
 	say("recv", got < 0 ? error_name(errno) : "end of file");
 	got = read(fd, &byte, 1);
 	say("read", got < 0 ? error_name(errno) : "end of file");
+	struct iovec vector = {&byte, 1};
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	got = recvmsg(fd, &message, 0);
+	say("message", got < 0 ? error_name(errno) : "end of file");
 	say("peer", peer_error(fd));
 	return wait_and_report(fd);
 }
@@ -184,6 +188,10 @@ static int transmit(char **arguments)
 	int fd = backing_off(arguments[0]);
 	say("send", send(fd, "x", 1, 0) < 0 ? error_name(errno) : "ok");
 	say("write", write(fd, "x", 1) < 0 ? error_name(errno) : "ok");
+	char byte = 'x';
+	struct iovec vector = {&byte, 1};
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	say("message", sendmsg(fd, &message, 0) < 0 ? error_name(errno) : "ok");
 	say_number("broken_pipes", broken_pipes);
 	return wait_and_report(fd);
 }
