@@ -70,6 +70,10 @@ enum { MOST = 8 };
 
 static UNUSED const sigset_t *wait_mask; /* of the waits that take one */
 
+#if !defined(__GLIBC__) /* musl has no such function */
+#define epoll_pwait2(set, events, most, time, mask) ((void)(time), errno = ENOSYS, -1)
+#endif
+
 static UNUSED int wait_by(const char *wait, int set, struct epoll_event *events, int timeout_ms)
 {
 	struct timespec time = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};

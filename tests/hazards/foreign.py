@@ -20,6 +20,7 @@ class Foreign:
     folder: Path
     compiler: str
     headers: list  # options
+    host_flags: tuple = ()
 
     @property
     def object(self):
@@ -37,7 +38,7 @@ class Foreign:
     def host(self, name, *flags, output=None):
         """Path of the program made from NAME.c."""
         output = output or "-".join([self.folder.name, name, *(flag.strip("-").replace("=", "-") for flag in flags)])
-        return compiled(name, *self.headers, *flags, output=output, compiler=self.compiler)
+        return compiled(name, *self.headers, *self.host_flags, *flags, output=output, compiler=self.compiler)
 
     def env(self, shim=True, **more):
         return {"LD_PRELOAD": self.object if shim else None, **more}
