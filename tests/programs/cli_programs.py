@@ -166,5 +166,6 @@ class Rights:
     def run(self, argv, **options):
         """As nobody, with no other group."""
         options.setdefault("env", {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
-        return subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               user=65534, group=65534, extra_groups=[], cwd="/", timeout=60, **options)

@@ -42,8 +42,8 @@ def environment(**extra):
 
 
 def check(*words, env=None, command=COMMAND, **options):
-    return subprocess.run([command, "check", "--json", "--", *map(str, words)], env=env or environment(), stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30, **options)
+    return subprocess.run([command, "check", "--json", "--", *map(str, words)], env=env or environment(),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30, **options)
 
 
 def checked(*words, **options):
@@ -66,14 +66,17 @@ def retried_in(result):
 
 def texts(*words, env=None, command=COMMAND):
     """What people read, and the exit status."""
-    done = subprocess.run([command, "check", "--", *map(str, words)], env=env or environment(), stdout=subprocess.PIPE, text=True, timeout=30)
+    done = subprocess.run([command, "check", "--", *map(str, words)], env=env or environment(), stdout=subprocess.PIPE,
+                          text=True, timeout=30)
     return done.stdout, done.returncode
 
 
 # ---- what is there, really run --------------------------------------------------------------------------
 
 NODE = "require('net').connect({host: '127.0.0.1', port: %s, autoSelectFamily: false}).on('error', () => process.exit(1))"
-JAVA = 'class Fetch { public static void main(String[] a) throws Exception { new java.net.Socket("127.0.0.1", Integer.parseInt(a[0])); } }'
+JAVA = """class Fetch {
+	public static void main(String[] a) throws Exception { new java.net.Socket("127.0.0.1", Integer.parseInt(a[0])); }
+}"""
 
 # name: (command line, with PORT; reach; a finding that it has to have; whether it is retried)
 REAL = {
@@ -92,8 +95,8 @@ REAL = {
     "gron": (["gron", "http://127.0.0.1:PORT/"], "partly", "go-lookups", False),
     "env": (["env", "A=1", "curl", "-sS", "http://127.0.0.1:PORT/"], "reached", "wrapper", True),
     "env -S": (["env", "-S", "A='1 2' curl -sS", "http://127.0.0.1:PORT/"], "reached", "curl", True),
-    "many": (["nice", "-n", "5", "timeout", "-k", "1", "50", "nohup", "setsid", "-w", "stdbuf", "-oL", "curl", "-sS", "http://127.0.0.1:PORT/"],
-             "reached", "curl", True),
+    "many": (["nice", "-n", "5", "timeout", "-k", "1", "50", "nohup", "setsid", "-w", "stdbuf", "-oL",
+              "curl", "-sS", "http://127.0.0.1:PORT/"], "reached", "curl", True),
     "env -i": (["env", "-i", "curl", "-sS", "http://127.0.0.1:PORT/"], "not", "clears", False),
     "env -u": (["env", "-u", "LD_PRELOAD", "curl", "-sS", "http://127.0.0.1:PORT/"], "not", "clears", False),
     "env LD_PRELOAD=": (["env", "LD_PRELOAD=", "curl", "-sS", "http://127.0.0.1:PORT/"], "not", "replaces", False),
@@ -213,7 +216,8 @@ def test_rights_for_nobody(rights, refused, name):
     done = rights.run([rights.command, "check", "--json", "--", rights.root / name])
     told = json.loads(done.stdout)
     assert (told["reach"], key in keys(told), done.returncode) == (reach, True, REACHES[reach]), told
-    tried = rights.run([rights.command, "run", "--state=off", "--base-delay=1", "--diag", "--", rights.root / name, "-sS", f"http://127.0.0.1:{refused}/"])
+    tried = rights.run([rights.command, "run", "--state=off", "--base-delay=1", "--diag", "--", rights.root / name, "-sS",
+                        f"http://127.0.0.1:{refused}/"])
     assert (b"Retry attempt" in tried.stderr) == retried
     assert (b"the loader drops LD_PRELOAD" in tried.stderr) == (reach == "not")
 
@@ -264,7 +268,8 @@ def test_script_without_a_first_line(tmp_path, refused):
     program = script(tmp_path / "job", f"curl -sS http://127.0.0.1:{refused}/\n")
     told = checked(program)
     assert (told["file"], told["reach"], "shell" in keys(told)) == ("/bin/sh", "reached", True)
-    done = subprocess.run([COMMAND, "run", "--state=off", "--base-delay=1", "--diag", "--", program], stderr=subprocess.PIPE, env=environment())
+    done = subprocess.run([COMMAND, "run", "--state=off", "--base-delay=1", "--diag", "--", program],
+                          stderr=subprocess.PIPE, env=environment())
     assert b"Retry attempt" in done.stderr
 
 

@@ -14,8 +14,8 @@ NAMES = re.findall(r'^\s*\{"(RETRY_\w+)"', (ROOT / "shim/policy/config.c").read_
 
 
 def show(*arguments, **variables):
-    return subprocess.run([COMMAND, "env", *arguments], env={"PATH": PATH, "LANG": "C.UTF-8", **variables}, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+    return subprocess.run([COMMAND, "env", *arguments], env={"PATH": PATH, "LANG": "C.UTF-8", **variables},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
 
 
 def told(**variables):
@@ -45,7 +45,8 @@ def test_defaults_are_those_of_the_readme():
 
 
 def test_what_is_set():
-    rows, unknown = told(RETRY_MAX_ATTEMPTS="5", RETRY_JITTER="sometimes", RETRY_SEED="", RETRY_MAX_ATEMPTS="9", RETRYX="1", RETRY_STATE="off")
+    rows, unknown = told(RETRY_MAX_ATTEMPTS="5", RETRY_JITTER="sometimes", RETRY_SEED="", RETRY_MAX_ATEMPTS="9", RETRYX="1",
+                         RETRY_STATE="off")
     assert unknown == ["RETRY_MAX_ATEMPTS"]
     assert {name: (row["value"], row["from"], row["set"]) for name, row in rows.items() if row["set"]} == {
         "RETRY_MAX_ATTEMPTS": ("5", "environment", "5"),
@@ -88,7 +89,8 @@ def test_table_for_people():
 
 
 def test_as_run_sets_it():
-    done = subprocess.run([COMMAND, "run", "--attempts=7", "--", COMMAND, "env", "--json"], stdout=subprocess.PIPE, env={"PATH": PATH})
+    done = subprocess.run([COMMAND, "run", "--attempts=7", "--", COMMAND, "env", "--json"], stdout=subprocess.PIPE,
+                          env={"PATH": PATH})
     rows = {row["name"]: row for row in json.loads(done.stdout)["variables"]}
     assert (rows["RETRY_MAX_ATTEMPTS"]["value"], rows["RETRY_MAX_ATTEMPTS"]["from"]) == ("7", "environment")
 
