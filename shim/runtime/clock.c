@@ -76,15 +76,16 @@ static int64_t life_ns(int64_t origin_ns)
 
 int64_t clock_of_mark(uint64_t mark)
 {
+	int64_t origin_ns = atomic_load_explicit(&start_ns, memory_order_acquire);
+	int64_t lived_ns = life_ns(origin_ns); /* before the present is taken, so that nothing is older than the process */
 	int64_t now_ns = clock_now_ns();
 	uint64_t now = clock_mark();
-	int64_t origin_ns = atomic_load_explicit(&start_ns, memory_order_acquire);
 	uint64_t origin = atomic_load_explicit(&start_mark, memory_order_relaxed);
 	/* Before our constructor, or the counters of two processors disagree: take the mark for now. */
 	if (origin_ns == 0 || mark > now || now <= origin)
 		return now_ns;
 	double since = mark > origin ? (double)(now - mark) / (double)(now - origin) : 1;
-	return now_ns - (int64_t)(since * (double)life_ns(origin_ns));
+	return now_ns - (int64_t)(since * (double)lived_ns);
 }
 
 /* signal(7): connect(2) goes on after a handler that was installed with SA_RESTART, sleeps never do.

@@ -77,7 +77,8 @@ static bool read_file(void)
 		file.error = errno;
 		if (file.why[0] == '\0' && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
 			return false;
-		if (file.why[0] == '\0' && standard && (errno == ENOENT || errno == ENOTDIR))
+		/* Nobody has said that it is there; a sandbox that denies to look is told of elsewhere. */
+		if (file.why[0] == '\0' && standard && (errno == ENOENT || errno == ENOTDIR || errno == EPERM || errno == ENOSYS))
 			file.why = NULL;
 		return true;
 	}
