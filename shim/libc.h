@@ -70,13 +70,11 @@ static inline bool kernel_clock_ns(clockid_t clock, int64_t *now_ns)
 	LIBC_FIRST(dlerror, version); \
 	LIBC_FIRST(dladdr, version)
 
-/* With the number that stands for the kernel's struct stat. */
+/* LIBC_STAT_VERSION: the number that stands for libc's struct stat. */
 #if defined(__x86_64__) && defined(__LP64__)
-#define LIBC_STAT_VERSION 1
 LIBC_LOADER("2.2.5");
 LIBC_FIRST(dlvsym, "2.2.5");
 #elif defined(__aarch64__)
-#define LIBC_STAT_VERSION 0
 LIBC_LOADER("2.17");
 LIBC_FIRST(dlvsym, "2.17");
 #elif defined(__i386__)
@@ -93,19 +91,19 @@ LIBC_FIRST(dlopen, "2.4");
 __asm__(".symver fcntl64,fcntl@GLIBC_2.4");
 #endif
 
-/* Since 2.33 stat(2) and its kin are symbols; before, and still, they are these. */
-#if defined(LIBC_STAT_VERSION)
-#if defined(__LP64__)
-#define LIBC_XSTAT(name) name
-#else
-#define LIBC_XSTAT(name) name##64
-#endif
-int LIBC_XSTAT(__xstat)(int version, const char *path, struct stat *status);
-int LIBC_XSTAT(__lxstat)(int version, const char *path, struct stat *status);
-int LIBC_XSTAT(__fxstat)(int version, int file, struct stat *status);
-#define stat(path, status) LIBC_XSTAT(__xstat)(LIBC_STAT_VERSION, path, status)
-#define lstat(path, status) LIBC_XSTAT(__lxstat)(LIBC_STAT_VERSION, path, status)
-#define fstat(file, status) LIBC_XSTAT(__fxstat)(LIBC_STAT_VERSION, file, status)
+/* Since 2.33 stat(2) and its kin are symbols; before, and still, they are these. Where libc's struct is the kernel's own, the
+ * call is that of today's libc: the old one is none that a sandbox expects. */
+#if defined(__LP64__) && defined(SYS_newfstatat)
+#define stat(path, status) (int)syscall(SYS_newfstatat, AT_FDCWD, path, status, 0)
+#define lstat(path, status) (int)syscall(SYS_newfstatat, AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW)
+#define fstat(file, status) (int)syscall(SYS_fstat, file, status)
+#elif defined(LIBC_STAT_VERSION)
+int __xstat64(int version, const char *path, struct stat *status);
+int __lxstat64(int version, const char *path, struct stat *status);
+int __fxstat64(int version, int file, struct stat *status);
+#define stat(path, status) __xstat64(LIBC_STAT_VERSION, path, status)
+#define lstat(path, status) __lxstat64(LIBC_STAT_VERSION, path, status)
+#define fstat(file, status) __fxstat64(LIBC_STAT_VERSION, file, status)
 #endif
 
 static inline bool libc_has_loader(void) { return dlsym != NULL; }
