@@ -48,7 +48,7 @@ endif
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
 $(CLI_OBJECTS): | $(B)/cli-headers
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-soak soak lint bench sim fuzz check-fuzz install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-memcheck check-soak soak lint bench sim fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -123,9 +123,15 @@ check-tools:
 check-hazards:
 	$(PYTEST) tests/faults tests/hazards
 
-# The policy under the sanitizers; the object itself runs under valgrind and TSan in tests/hazards.
-check-sanitizers:
+# The policy under the sanitizers and memcheck; the object itself runs under ASan, UBSan, TSan and valgrind in tests/hazards.
+check-sanitizers: check-memcheck
 	@$(MAKE) --no-print-directory B=$(B)/sanitized CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover' check-unit
+
+# Not test_interleavings: it visits millions of states, which takes minutes there; it is under the sanitizers above.
+check-memcheck: $(UNIT)
+	@printf '%s\n' $(filter-out %/test_interleavings,$(UNIT)) | xargs -P2 -n1 valgrind --quiet --error-exitcode=9 --leak-check=full >$(B)/memcheck 2>&1 || \
+		{ cat $(B)/memcheck >&2; exit 1; }
+	@echo "memcheck: clean"
 
 SHIM_C := $(wildcard shim/*/*.c)
 ANALYSE := -std=gnu11 -D_GNU_SOURCE $(LIBC) -Iinclude -Ishim -DLIBRETRYSHIM_DIR='"/usr/local/lib"'

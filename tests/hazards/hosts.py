@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from harness import FaultServer, environment, events, need, run, wait_until
+from harness import ROOT, FaultServer, environment, events, need, run, wait_until
 
 HERE = Path(__file__).resolve().parent
 WARNINGS = "-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror".split()
@@ -47,6 +47,19 @@ def compiled(name, *flags, output=None, compiler=None):
     made = subprocess.run(list(map(str, argv)), capture_output=True, text=True)
     if made.returncode != 0:
         pytest.fail(f"{name}.c:\n{made.stderr}", pytrace=False)
+    return str(target)
+
+
+@functools.cache
+def sanitized_object(compiler, sanitizers):
+    """Path of the object, built with these of the compiler's sanitizers from the same sources; any report is an end."""
+    target = folder() / f"libretryshim-{compiler}-{sanitizers}.so"
+    sources = sorted(path for room in ("policy", "runtime", "report", "hooks") for path in (ROOT / "shim" / room).glob("*.c"))
+    flags = shlex.split("-shared -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec "
+                        "-fno-sanitize-recover=all -Iinclude -Ishim -Wl,--version-script=shim/libretryshim.map")
+    made = subprocess.run([need(compiler), *flags, f"-fsanitize={sanitizers}", '-DLIBRETRYSHIM_DIR="/usr/local/lib"', "-o", target,
+                           *sources], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
     return str(target)
 
 

@@ -1,11 +1,8 @@
 """Sixty-four threads that fail together; the same under the thread sanitizer and valgrind."""
 
-import shlex
-import subprocess
-
 import pytest
-from harness import ROOT, events, need
-from hosts import SLOW, Host, LatePort, compiled, folder
+from harness import events, need
+from hosts import SLOW, Host, LatePort, compiled, sanitized_object
 
 COUNT = 64
 
@@ -25,17 +22,9 @@ def test_all_threads_recover():
         all_recover(host, port, COUNT)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sanitized():
-    """The object, built with the thread sanitizer from the same sources in a folder of its own."""
-    target = folder() / "libretryshim-tsan.so"
-    sources = sorted(path for room in ("policy", "runtime", "report", "hooks") for path in (ROOT / "shim" / room).glob("*.c"))
-    flags = shlex.split("-shared -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec "
-                        "-fsanitize=thread -Iinclude -Ishim -Wl,--version-script=shim/libretryshim.map")
-    made = subprocess.run([need("clang"), *flags, '-DLIBRETRYSHIM_DIR="/usr/local/lib"', "-o", target, *sources],
-                          cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return target
+    return sanitized_object("clang", "thread")
 
 
 def test_no_data_race(sanitized):
