@@ -199,6 +199,8 @@ enum pending_state pending_claim(struct pending *entry)
 		if (!atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_CLAIMED, self),
 		                                             memory_order_acquire, RELAXED))
 			continue;
+		/* Also orders what follows behind the writes of who counts next, or before its look (pending_epoll_ctl). */
+		atomic_fetch_add_explicit(&entry->claims, 1, memory_order_acq_rel);
 		if (state != PENDING_CLAIMED)
 			return state;
 		/* fork(2) came while a thread of our parent was at work here: what it did is not known. */

@@ -59,7 +59,7 @@ enum pending_state {
 
 /* A registration of the socket in an epoll set, as the program made it. */
 struct watch {
-	_Atomic(int) epoll; /* descriptor + 1; 0 = none */
+	_Atomic(int) epoll; /* descriptor + 1; 0 = none; -1: being made */
 	_Atomic(int) fd;    /* the one that is registered: may be a duplicate */
 	_Atomic(uint32_t) events;
 	_Atomic(uint64_t) data;
@@ -76,6 +76,7 @@ struct pending {
 	_Atomic(uint64_t) word; /* state, and the claiming process in the upper half */
 	_Atomic(int) numbers[PENDING_NUMBERS]; /* its descriptors + 1; 0 = none. The first is the one that connected */
 	_Atomic(bool) extra;    /* there have been more numbers, watches or searches: to be cleared */
+	_Atomic(uint32_t) claims; /* how often it was claimed */
 	bool failing;           /* counted in pending_failing_count */
 	_Atomic(bool) crowded;  /* in more epoll sets than we can mute */
 	_Atomic(bool) blind;    /* in epoll sets by doors that we do not see */

@@ -195,7 +195,7 @@ static int pin_any(struct pending *entry, int *socket)
 	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_NUMBERS; i++)
 		pin = pin_number(entry, atomic_load_explicit(&entry->numbers[i], memory_order_relaxed) - 1, socket);
 	for (int i = 0; pin < 0 && errno != EMFILE && i < PENDING_WATCHES; i++)
-		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0)
+		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) > 0)
 			pin = pin_number(entry, atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed), socket);
 	return pin;
 }

@@ -87,7 +87,7 @@ static bool has_number(const struct pending *entry)
 			return true;
 	}
 	for (int i = 0; i < PENDING_WATCHES; i++)
-		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) != 0 &&
+		if (atomic_load_explicit(&entry->watches[i].epoll, memory_order_relaxed) > 0 &&
 		    pending_is(entry, atomic_load_explicit(&entry->watches[i].fd, memory_order_relaxed)))
 			return true;
 	return false;

@@ -55,7 +55,7 @@ void pending_mute_watch(struct pending *entry, struct watch *watch)
 void pending_mute(struct pending *entry)
 {
 	for (int i = 0; i < PENDING_WATCHES; i++)
-		if (atomic_load_explicit(&entry->watches[i].epoll, RELAXED) != 0)
+		if (atomic_load_explicit(&entry->watches[i].epoll, RELAXED) > 0)
 			pending_mute_watch(entry, &entry->watches[i]);
 }
 
@@ -63,7 +63,7 @@ void pending_arm(struct pending *entry)
 {
 	for (int i = 0; i < PENDING_WATCHES; i++) {
 		struct watch *watch = &entry->watches[i];
-		if (atomic_load_explicit(&watch->epoll, RELAXED) == 0 || atomic_load_explicit(&watch->muted, RELAXED) == ARMED)
+		if (atomic_load_explicit(&watch->epoll, RELAXED) <= 0 || atomic_load_explicit(&watch->muted, RELAXED) == ARMED)
 			continue;
 		atomic_store_explicit(&watch->muted, ARMED, RELAXED);
 		if (!modify(entry, watch, atomic_load_explicit(&watch->events, RELAXED)))
@@ -91,11 +91,22 @@ struct watch *pending_watch(struct pending *entry, int epoll, int fd)
 	return NULL;
 }
 
-static struct watch *free_watch(struct pending *entry)
+static bool has_room(struct pending *entry)
 {
 	for (int i = 0; i < PENDING_WATCHES; i++)
 		if (atomic_load_explicit(&entry->watches[i].epoll, RELAXED) == 0)
+			return true;
+	return false;
+}
+
+/* One that nobody else looks at until it has its epoll set: who follows the program has no claim. */
+static struct watch *take_watch(struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++) {
+		int none = 0;
+		if (atomic_compare_exchange_strong_explicit(&entry->watches[i].epoll, &none, -1, RELAXED, RELAXED))
 			return &entry->watches[i];
+	}
 	return NULL;
 }
 
@@ -103,7 +114,7 @@ struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_
 {
 	struct watch *watch = pending_watch(entry, epoll, it->fd);
 	bool known = watch != NULL; /* another thread may have learnt of it, and muted it */
-	if (!known && (watch = free_watch(entry)) == NULL)
+	if (!known && (watch = take_watch(entry)) == NULL)
 		return NULL;
 	atomic_store_explicit(&watch->fd, it->fd, RELAXED);
 	atomic_store_explicit(&watch->events, it->events, RELAXED);
@@ -117,8 +128,8 @@ struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_
 
 static void forget(struct pending *entry, int epoll, int fd)
 {
-	struct watch *watch = pending_watch(entry, epoll, fd);
-	if (watch != NULL)
+	struct watch *watch;
+	while ((watch = pending_watch(entry, epoll, fd)) != NULL)
 		atomic_store_explicit(&watch->epoll, 0, RELAXED);
 }
 
@@ -175,40 +186,79 @@ static int control_quiet(struct pending *entry, int epoll, int operation, int fd
 	return 0;
 }
 
-/* The same, if the entry is quiet and the descriptor's. True: answered with *error. */
-static bool answer_quiet(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event, int *error)
+/* For a claimed entry, which it gives back in *state. True: answered with *error. */
+static bool answer_quiet(struct pending *entry, enum pending_state *state, int epoll, int operation, int fd, struct epoll_event *event,
+                         int *error)
 {
-	enum pending_state state = pending_claim(entry);
-	if (state == PENDING_FREE)
+	if (*state != PENDING_QUIET || !pending_is(entry, fd))
 		return false;
-	bool answered = state == PENDING_QUIET && pending_is(entry, fd);
-	if (answered && operation != EPOLL_CTL_DEL && pending_watch(entry, epoll, fd) == NULL && free_watch(entry) == NULL) {
+	if (operation != EPOLL_CTL_DEL && pending_watch(entry, epoll, fd) == NULL && !has_room(entry)) {
 		/* No room to keep what it asks for: the retries end, and the kernel speaks for itself. */
 		op_given_up(&entry->op, &entry->verdict, REASON_UNSAFE, NULL);
 		pending_fail(entry);
+		*state = PENDING_FREE;
 		return false;
 	}
-	if (answered)
-		*error = control_quiet(entry, epoll, operation, fd, event);
-	pending_settle(entry, state);
-	return answered;
+	*error = control_quiet(entry, epoll, operation, fd, event);
+	return true;
+}
+
+/* Something has failed: nobody mutes or arms a registration while the program changes it. */
+static int control_claimed(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+{
+	int errno_before = errno, error = 0;
+	struct hold hold;
+	hold_begin(&hold);
+	enum pending_state state = pending_claim(entry);
+	if (!answer_quiet(entry, &state, epoll, operation, fd, event, &error)) {
+		error = real_epoll_ctl()(epoll, operation, fd, event) == 0 ? 0 : errno;
+		if (error == 0 && state != PENDING_FREE && pending_is(entry, fd))
+			follow(entry, epoll, operation, fd, event);
+	}
+	if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	hold_end(&hold);
+	errno = error != 0 ? error : errno_before;
+	return error != 0 ? -1 : 0;
+}
+
+/* The first attempt has failed while the program's change was under way: who has met that did not know of it. */
+static void change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+{
+	int errno_before = errno;
+	struct hold hold;
+	hold_begin(&hold);
+	enum pending_state state = pending_claim(entry);
+	bool ours = state != PENDING_FREE && pending_is(entry, fd);
+	if (ours) {
+		forget(entry, epoll, fd);
+		if (operation != EPOLL_CTL_DEL)
+			follow(entry, epoll, operation, fd, event);
+	}
+	struct watch *watch = ours ? pending_watch(entry, epoll, fd) : NULL;
+	if (watch != NULL && state == PENDING_QUIET)
+		pending_mute_watch(entry, watch);
+	else if (operation == EPOLL_CTL_MOD || (watch != NULL && (event->events & EPOLLEXCLUSIVE) == 0))
+		real_epoll_ctl()(epoll, EPOLL_CTL_MOD, fd, event);
+	if (state != PENDING_FREE)
+		pending_settle(entry, state);
+	hold_end(&hold);
+	errno = errno_before;
 }
 
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
 {
-	int errno_before = errno, error = 0;
-	enum pending_state state = pending_state(entry);
-	if (state == PENDING_QUIET || state == PENDING_CLAIMED) {
-		struct hold hold;
-		hold_begin(&hold);
-		bool answered = answer_quiet(entry, epoll, operation, fd, event, &error);
-		hold_end(&hold);
-		errno = error != 0 ? error : errno_before;
-		if (answered)
-			return error != 0 ? -1 : 0;
-	}
+	if (pending_state(entry) != PENDING_CONNECTING)
+		return control_claimed(entry, epoll, operation, fd, event);
+	/* A healthy one takes no claim, and looks afterwards whether somebody has. */
+	uint32_t claims = atomic_load_explicit(&entry->claims, memory_order_acquire);
 	int result = real_epoll_ctl()(epoll, operation, fd, event);
-	if (result == 0 && pending_state(entry) > PENDING_CLAIMED)
+	if (result != 0)
+		return result;
+	if (pending_state(entry) > PENDING_CLAIMED)
 		follow(entry, epoll, operation, fd, event);
+	bool claimed = atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims;
+	if (claimed || pending_state(entry) == PENDING_CLAIMED) /* which may not have been counted yet */
+		change_again(entry, epoll, operation, fd, event);
 	return result;
 }
