@@ -5,6 +5,7 @@
 # make fuzz       what any bytes do to our readers, for FUZZ_SECONDS (120) in all; FUZZ=NAME for one: libFuzzer, with clang
 # make soak       every fault in programs that live long, for SOAK_SECONDS (600): nothing grows, nothing comes twice
 # make sim        what many processes do to a server together: a simulation over the shipped policy
+# make model      the non-blocking states in every order, bounded; MODEL=deep: larger bounds
 # make install    PREFIX=/usr/local DESTDIR=
 
 B ?= build
@@ -48,7 +49,7 @@ endif
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
 $(CLI_OBJECTS): | $(B)/cli-headers
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-memcheck check-soak soak lint bench sim fuzz check-fuzz install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-memcheck check-soak soak lint bench sim model model-mutants fuzz check-fuzz install uninstall clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS
 	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
-	@$(MAKE) --no-print-directory check-unit check-elf sim check-programs check-soak check-sanitizers check-fuzz lint
+	@$(MAKE) --no-print-directory check-unit check-elf sim model model-mutants check-programs check-soak check-sanitizers check-fuzz lint
 
 check-unit: $(UNIT)
 	@set -e; for test in $(UNIT); do $$test; done
@@ -174,6 +175,39 @@ $(B)/tests/sim: $(wildcard tests/sim/*.[ch] include/retryshim/*.h) $(SIM_OBJECTS
 sim: $(B)/tests/sim
 	@$< $(B)/sim.svg
 
+# The shipped code of the non-blocking states in every order; tests/model/model.h tells. Its variables are in a section of
+# their own, and what it asks of the kernel goes to the model's (renames). MODEL=deep: larger bounds; MODEL='poll, and': those.
+OBJCOPY ?= objcopy
+MODEL ?=
+MODEL_SHIPPED := $(patsubst %.c,$(B)/model/%.o,$(filter-out shim/hooks/curl% shim/hooks/dlopen.c shim/hooks/getaddrinfo.c shim/hooks/start.c, \
+	$(wildcard shim/hooks/*.c)) $(addprefix shim/runtime/,clock.c socket.c share.c))
+MODEL_PLAIN := $(POLICY) $(call objects,shim/runtime/addresses.c)
+MODEL_OBJECTS := $(patsubst tests/model/%.c,$(B)/model/%.o,$(wildcard tests/model/*.c))
+MODEL_FLAGS := -O1 -g -fexceptions -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -fno-builtin-memset -fno-builtin-memcpy \
+	-include tests/model/mark.h
+
+$(B)/model/shim/%.o: shim/%.c tests/model/mark.h Makefile | $(B)/headers
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(LIBC) $(WARNINGS) $(CPPFLAGS) -Iinclude -Ishim $(MODEL_FLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/model/%.o: tests/model/%.c Makefile | $(B)/headers
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) -Iinclude -Ishim -O2 -g -MMD -MP -c -o $@ $<
+
+$(B)/tests/model: $(MODEL_OBJECTS) $(MODEL_SHIPPED) $(MODEL_PLAIN) tests/model/renames
+	@mkdir -p $(@D)
+	@$(LD) -r -o $(B)/model/shipped.o $(MODEL_SHIPPED)
+	@$(OBJCOPY) --rename-section .bss=shipped_bss --redefine-syms=tests/model/renames $(B)/model/shipped.o
+	$(call say,LINK)$(CC) -o $@ $(MODEL_OBJECTS) $(B)/model/shipped.o $(MODEL_PLAIN)
+
+model: $(B)/tests/model
+	@$< $(MODEL)
+
+# One safeguard less at a time: the model has to find each.
+model-mutants: $(B)/tests/model
+	@CC='$(CC)' LD='$(LD)' OBJCOPY='$(OBJCOPY)' MODEL_FLAGS='$(MODEL_FLAGS)' MODEL_SHIPPED='$(MODEL_SHIPPED)' MODEL_OBJECTS='$(MODEL_OBJECTS)' \
+		MODEL_PLAIN='$(MODEL_PLAIN)' tests/model/mutants.sh $(B)
+
 # A target is a file or a folder of tests/fuzz; the rooms that targets read are compiled once, into an archive from which each
 # takes what it does not stand in for itself. What a target finds is written to $(B)/fuzz/NAME; what it learns, to
 # $(B)/fuzz/NAME/corpus.
@@ -191,7 +225,7 @@ FUZZ_HOW = -max_len=2048 -artifact_prefix=$(B)/fuzz/$$target/ $$(test ! -f tests
 
 $(B)/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE) \
+	$(call say,CC)clang -std=gnu11 -D_GNU_SOURCE $(LIBC) $(WARNINGS) -Iinclude -Ishim -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE) \
 		-MMD -MP -c -o $@ $<
 
 $(B)/fuzz/obj/shim/cli/report_page.o: $(wildcard shim/cli/page/*)

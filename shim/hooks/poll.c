@@ -95,7 +95,7 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	struct timespec clipped;
 	struct pollfd *copy = wait_scratch(polling->own, sizeof polling->own, size);
 	int64_t until_ns = copy != NULL ? leave_out(polling, copy) : INT64_MAX;
-	int result = until_ns != INT64_MAX ? poll_copy(polling, copy, wait_clip(left, until_ns, &clipped), mask)
+	int result = until_ns != INT64_MAX ? poll_copy(polling, copy, wait_clip(wait, left, until_ns, &clipped), mask)
 	                                   : poll_by(polling, polling->fds, left, mask);
 	int error = errno;
 	wait_scratch_end(copy, polling->own, size);

@@ -115,7 +115,7 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	struct selecting *selecting = (struct selecting *)wait;
 	struct timespec clipped;
 	copy_sets(selecting->sets, selecting->asked, selecting->words);
-	left = wait_clip(left, leave_out_quiet(selecting), &clipped);
+	left = wait_clip(wait, left, leave_out_quiet(selecting), &clipped);
 	if (wait->plainly)
 		return select_plainly(selecting, left);
 	return real_pselect()(selecting->count, set_of(selecting, READING), set_of(selecting, WRITING),

@@ -22,7 +22,16 @@
 /* Of those two: only the entry calls them. */
 #define WAIT_PART __attribute__((noinline, visibility("hidden")))
 
-#if defined(__x86_64__) && !defined(__ILP32__)
+#if defined(__has_feature)
+#define WAIT_SEES_THREADS __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)
+#define WAIT_SEES_THREADS 1
+#else
+#define WAIT_SEES_THREADS 0
+#endif
+
+/* The thread sanitizer sees compiled code alone. */
+#if defined(__x86_64__) && !defined(__ILP32__) && !WAIT_SEES_THREADS
 
 #define WAIT_PUSH(register) "\tpush %" #register "\n\t.cfi_adjust_cfa_offset 8\n"
 

@@ -64,12 +64,12 @@ static const struct timespec *left_until(int64_t until_ns, struct timespec *left
 	return left;
 }
 
-const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room)
+const struct timespec *wait_clip(struct wait *wait, const struct timespec *left, int64_t until_ns, struct timespec *room)
 {
-	const struct timespec *clipped = left_until(until_ns, room);
-	if (left == NULL || clipped == NULL)
-		return left != NULL ? left : clipped;
-	return clipped->tv_sec < left->tv_sec || (clipped->tv_sec == left->tv_sec && clipped->tv_nsec < left->tv_nsec) ? clipped : left;
+	if (until_ns >= wait->until_ns)
+		return left;
+	wait->until_ns = until_ns;
+	return left_until(until_ns, room);
 }
 
 /* A sandbox denies the calls that take a mask: the one that takes none is left. A handler that runs just before it does not
@@ -144,12 +144,13 @@ int wait_on(struct wait *wait)
 	do {
 		if (wait->prepare != NULL)
 			wait->prepare(wait);
-		int64_t due_ns = pending_drive(), until_ns = due_ns < end_ns ? due_ns : end_ns, begin_ns = clock_now_ns();
-		struct turn turn = {wait, left_until(until_ns, &left), &hold};
+		int64_t due_ns = pending_drive(), begin_ns = clock_now_ns();
+		wait->until_ns = due_ns < end_ns ? due_ns : end_ns;
+		struct turn turn = {wait, left_until(wait->until_ns, &left), &hold};
 		result = cancel_guarded(once, give_mask_back, &turn);
 		error = result < 0 ? errno : errno_before;
 		if (result == 0)
-			end_ns = sooner_end(end_ns, begin_ns, until_ns);
+			end_ns = sooner_end(end_ns, begin_ns, wait->until_ns);
 		if (result > 0)
 			result = wait->settle(wait, result);
 	} while (result == 0 && clock_now_ns() < end_ns);

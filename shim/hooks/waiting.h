@@ -24,6 +24,7 @@ struct wait {
 	uint64_t start;  /* clock_mark() of the program's call */
 	int64_t span_ns; /* its time-out; WAIT_FOR_EVER */
 	const sigset_t *mask; /* the program's; NULL = the thread's */
+	int64_t until_ns;     /* when the real wait is to end; INT64_MAX */
 	bool plainly;         /* `once` is to use the call that takes no mask */
 	/* Before each wait, with signals held; may be NULL. */
 	void (*prepare)(struct wait *wait);
@@ -50,9 +51,9 @@ int wait_milliseconds(const struct timespec *left);
 /* What is left of a wait's span. */
 int64_t wait_left_ns(const struct wait *wait);
 
-/* The shorter of a wait's `left` (NULL = for ever) and what is left until an instant (INT64_MAX = none), in *room if that is
- * the instant. A socket may have fallen quiet since the wait's own instant was looked for. */
-const struct timespec *wait_clip(const struct timespec *left, int64_t until_ns, struct timespec *room);
+/* For `once`: what is left until this instant if that comes before the wait's own, INT64_MAX = none; else `left`. A socket
+ * may have fallen quiet since the wait's instant was looked for. */
+const struct timespec *wait_clip(struct wait *wait, const struct timespec *left, int64_t until_ns, struct timespec *room);
 
 /* A connect of another thread's came up while a real wait went on that had begun with none. What the program gets of
  * its result. */
