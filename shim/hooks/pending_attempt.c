@@ -7,6 +7,7 @@
  * failure stays in the kernel, untouched.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -139,8 +140,19 @@ bool pending_is_retryable(const struct pending *entry, int fd, bool seen)
 	}
 }
 
+static bool has_failed(int fd)
+{
+	struct pollfd polled = {.fd = fd, .events = POLLOUT};
+	return real_poll()(&polled, 1, 0) == 1 && (polled.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 enum sight pending_take_failure(struct pending *entry, int pin, enum pending_state state)
 {
+	/* An event of the backoff before it, that another thread has just ended: what follows would believe it. */
+	if (state == PENDING_RECONNECTING && !has_failed(pin)) {
+		pending_settle(entry, state);
+		return OUTDATED;
+	}
 	if (!pending_is_retryable(entry, pin, false) || (state == PENDING_CONNECTING && !pending_begin(entry, pin, 0))) {
 		pending_abandon(entry, state);
 		return SHOWN;
