@@ -36,9 +36,20 @@ void take_signals(void)
 	self->pending = false;
 	self->blocked = true;
 	int errno_before = errno;
+	const struct thread before = *self; /* the handler may wait too */
 	running->handler();
 	errno = errno_before;
 	self->blocked = false;
+	self->until_ns = before.until_ns;
+	self->epoll = before.epoll;
+	self->polled = before.polled;
+	memcpy(self->polled_sock, before.polled_sock, sizeof before.polled_sock);
+	memcpy(self->polled_events, before.polled_events, sizeof before.polled_events);
+	self->waits_sock = before.waits_sock;
+	self->waits_epoll = before.waits_epoll;
+	self->asks = before.asks;
+	self->asks_fd = before.asks_fd;
+	self->awaited = before.awaited;
 }
 
 bool kernel_sleep(const char *what, int64_t until_ns, const sigset_t *mask)

@@ -168,6 +168,13 @@ static void delete_and_add(void)
 	watch(SET, EPOLL_CTL_ADD, FIRST, EPOLLOUT);
 }
 
+/* ---- signals ---------------------------------------------------------------------------------------------------------------- */
+
+static void nothing(void) {}
+
+/* At any moment between two steps of the first thread that does not hold signals. */
+static void poll_in_handler(void) { await_poll(FIRST, POLLOUT, 0); }
+
 /* ---- the table --------------------------------------------------------------------------------------------------------------- */
 
 #define ROW(what, bound, deeper, comes_to, most, first, ...) \
@@ -184,6 +191,15 @@ const struct scenario scenarios[] = {
 	{ROW("poll with a time-out", 2, 4, ANY, 3, connect_first, poll_with_time_out)},
 	{ROW("poll; the first attempt fails at once", 2, 4, ANY, 3, connect_first, poll_first), .at_once = 1},
 	{ROW("poll; the second attempt fails at once", 2, 4, ANY, 3, connect_first, poll_first), .at_once = 2},
+
+	{ROW("poll; a signal", 2, 4, ANY, 3, connect_first, poll_first), .handler = nothing},
+	{ROW("poll; a signal whose handler polls", 2, 4, ANY, 3, connect_first, poll_first), .handler = poll_in_handler},
+	{ROW("epoll, level; a signal", 2, 4, ANY, 3, set_level, epoll_first), .handler = nothing},
+	{ROW("poll; time passes at any moment", 2, 4, ANY, 3, connect_first, poll_first), .hurried = true},
+	{ROW("poll with a time-out; time passes at any moment", 2, 4, ANY, 3, connect_first, poll_with_time_out), .hurried = true},
+	{ROW("epoll, level; time passes at any moment", 2, 4, ANY, 3, set_level, epoll_first), .hurried = true},
+	{ROW("poll, and SO_ERROR; time passes at any moment", 2, 3, ANY, 2, connect_first, poll_first, ask_first), .hurried = true},
+	{ROW("epoll, level, and SO_ERROR; time passes", 2, 2, ANY, 2, set_level, epoll_first, ask_first), .hurried = true},
 
 	{ROW("poll, and poll", 1, 3, ANY, 2, connect_first, poll_first, poll_first)},
 	{ROW("poll, and SO_ERROR", 2, 3, ANY, 2, connect_first, poll_first, ask_first)},
