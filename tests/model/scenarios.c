@@ -205,7 +205,9 @@ const struct scenario scenarios[] = {
 	{ROW("poll, and SO_ERROR", 2, 3, ANY, 2, connect_first, poll_first, ask_first)},
 	{ROW("poll, and send", 2, 3, ANY, 2, connect_first, poll_first, send_first)},
 	{ROW("poll, and recv", 2, 3, ANY, 2, connect_first, poll_first, receive_first)},
-	{ROW("poll, and connect again", 2, 3, ANY, 2, connect_first, poll_first, connect_again_once)},
+	/* At 3 it does not hold: a connect() that is interrupted before the kernel has it, while another thread meets the failure and
+	 * begins the backoff, starts an attempt by itself; then poll may show the old failure of a socket that is connecting. */
+	{ROW("poll, and connect again", 2, 2, ANY, 2, connect_first, poll_first, connect_again_once)},
 	{ROW("poll with a time-out, and close", 2, 3, ANY, 2, connect_first, poll_with_time_out, close_first)},
 	{ROW("poll with a time-out, and close and connect", 1, 2, ANY, 2, connect_first, poll_with_time_out, close_and_reuse)},
 	{ROW("poll with a time-out, and close and socket", 2, 3, ANY, 2, connect_first, poll_with_time_out, close_and_reuse_untouched)},
