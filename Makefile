@@ -1,7 +1,7 @@
 # make            build/libretryshim.so and build/retryshim; needs a C compiler, libcurl's headers and libjansson's
 # make demo       curl, wget and python recovering from a server's faults, before and after
 # make check      every test
-# make bench      what it costs, in instructions and system calls
+# make bench      what it costs and what it is good for, beside others; BENCH=recovery and the like for a part
 # make fuzz       what any bytes do to our readers, for FUZZ_SECONDS (120) in all; FUZZ=NAME for one: libFuzzer, with clang
 # make soak       every fault in programs that live long, for SOAK_SECONDS (600): nothing grows, nothing comes twice
 # make sim        what many processes do to a server together: a simulation over the shipped policy
@@ -144,8 +144,10 @@ lint:
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance -D_GNU_SOURCE -Iinclude -Ishim shim && echo "cppcheck: clean"
 	@set -e; for file in $(SHIM_C); do gcc $(ANALYSE) -O2 -Wall -Wextra -Werror -fanalyzer -c -o /dev/null $$file; done; echo "gcc -fanalyzer: clean"
 
+# BENCH="healthy memory throughput recovery" picks parts of it.
 bench: all $(FAULTSERVER)
-	tests/bench/run $(B)
+	@scripts/deps bench
+	tests/bench/run $(B) $(BENCH)
 
 SOAK := $(addprefix $(B)/tests/soak/,curls threads families families-plugin.so)
 SOAK_SECONDS ?= 600
@@ -163,6 +165,7 @@ soak: all $(SOAK)
 	tests/soak/run $(B) $(SOAK_SECONDS)
 
 check-soak: all $(SOAK)
+	tests/soak/healthy $(B)
 	tests/soak/run $(B) 15
 
 # No sleep, no socket: the policy, and the operations' part in the host's state, under a virtual clock.
