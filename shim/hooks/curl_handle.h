@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "hooks/curl_real.h"
 #include "hooks/curl_records.h"
@@ -112,12 +113,47 @@ struct journal {
 
 enum { JOURNAL_MOST = 512 * 1024, BODY_KEPT_MOST = 256 * 1024, INTERIM_MOST = 16 };
 
+/* What stands before an entry's bytes. */
+struct journal_entry {
+	uint32_t kind, length;
+};
+
 /* Appends; false if memory or the bound is used up, and marks the journal as overflowed. */
-bool journal_add(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length);
+bool journal_add_more(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length);
+
+static inline bool journal_add(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length)
+{
+	struct journal_entry entry = {.kind = (uint32_t)kind, .length = (uint32_t)length};
+	if (length > JOURNAL_MOST || journal->used + length > JOURNAL_MOST || sizeof entry + length > journal->size - journal->used)
+		return journal_add_more(journal, kind, bytes, length);
+	unsigned char *to = journal->bytes + journal->used;
+	memcpy(to, &entry, sizeof entry);
+	memcpy(to + sizeof entry, bytes, length);
+	journal->used += sizeof entry + length;
+	return true;
+}
 
 /* Next undelivered entry, its bytes and length; false at the end. */
-bool journal_next(struct journal *journal, enum entry_kind *kind, char **bytes, size_t *length);
-void journal_delivered(struct journal *journal); /* the entry that journal_next() showed */
+static inline bool journal_next(const struct journal *journal, enum entry_kind *kind, char **bytes, size_t *length)
+{
+	struct journal_entry entry;
+	if (journal->flushed == journal->used)
+		return false;
+	memcpy(&entry, journal->bytes + journal->flushed, sizeof entry);
+	*kind = (enum entry_kind)entry.kind;
+	*bytes = (char *)journal->bytes + journal->flushed + sizeof entry;
+	*length = entry.length;
+	return true;
+}
+
+/* The entry that journal_next() showed. */
+static inline void journal_delivered(struct journal *journal)
+{
+	struct journal_entry entry;
+	memcpy(&entry, journal->bytes + journal->flushed, sizeof entry);
+	journal->flushed += sizeof entry + entry.length;
+}
+
 void journal_clear(struct journal *journal);
 void journal_free(struct journal *journal);
 
@@ -139,6 +175,7 @@ struct response {
 	bool has_location;    /* in the newest block */
 	bool tunnel;          /* the newest block is a proxy's consent to CONNECT */
 	bool plain;           /* nobody wants to know what is in the newest block */
+	bool unread;          /* the program does, but we do not: it is held */
 	bool skipped;         /* an earlier attempt delivered the newest block */
 	int64_t retry_after_ms; /* in the newest block; -1 = none */
 	bool judged;          /* the verdict on this response has been spoken */

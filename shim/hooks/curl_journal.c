@@ -2,11 +2,6 @@
 #include "hooks/curl_handle.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-struct entry {
-	uint32_t kind, length;
-};
 
 static bool make_room(struct journal *journal, size_t more)
 {
@@ -25,36 +20,13 @@ static bool make_room(struct journal *journal, size_t more)
 	return true;
 }
 
-bool journal_add(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length)
+bool journal_add_more(struct journal *journal, enum entry_kind kind, const void *bytes, size_t length)
 {
-	struct entry entry = {.kind = (uint32_t)kind, .length = (uint32_t)length};
-	if (length > JOURNAL_MOST || journal->used > JOURNAL_MOST - length || !make_room(journal, sizeof entry + length)) {
+	if (length > JOURNAL_MOST || journal->used > JOURNAL_MOST - length || !make_room(journal, sizeof(struct journal_entry) + length)) {
 		journal->overflowed = true;
 		return false;
 	}
-	memcpy(journal->bytes + journal->used, &entry, sizeof entry);
-	memcpy(journal->bytes + journal->used + sizeof entry, bytes, length);
-	journal->used += sizeof entry + length;
-	return true;
-}
-
-bool journal_next(struct journal *journal, enum entry_kind *kind, char **bytes, size_t *length)
-{
-	struct entry entry;
-	if (journal->flushed == journal->used)
-		return false;
-	memcpy(&entry, journal->bytes + journal->flushed, sizeof entry);
-	*kind = (enum entry_kind)entry.kind;
-	*bytes = (char *)journal->bytes + journal->flushed + sizeof entry;
-	*length = entry.length;
-	return true;
-}
-
-void journal_delivered(struct journal *journal)
-{
-	struct entry entry;
-	memcpy(&entry, journal->bytes + journal->flushed, sizeof entry);
-	journal->flushed += sizeof entry + entry.length;
+	return journal_add(journal, kind, bytes, length);
 }
 
 void journal_clear(struct journal *journal)

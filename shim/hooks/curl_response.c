@@ -63,7 +63,9 @@ static void begin_block(struct easy *easy, int status)
 	 * program has had something that is final. */
 	response->final_delivered = response->body_delivered;
 	response->tunnel = response->skipped = false;
-	response->plain = status < 300 && !easy->resume.wanted && !easy->options.include_header && !deliver_has_header_sink(easy);
+	bool read = status >= 300 || easy->resume.wanted || easy->options.include_header;
+	response->plain = !read && !deliver_has_header_sink(easy);
+	response->unread = !read && !response->plain;
 	response->state = RESPONSE_HOLDING;
 	if (easy->resume.wanted)
 		entity_clear(&response->entity, status, clock_wall_s());
@@ -236,14 +238,18 @@ static __attribute__((noinline)) size_t take_line(struct easy *easy, char *line,
 	}
 }
 
-/* Most lines of a healthy transfer interest nobody, and cost a few instructions; so does the blank one that
- * ends a block of which nothing is held, in a first attempt. */
+/* Most lines of a healthy transfer interest nobody, or nobody but the program, and cost a few instructions; so does the blank
+ * one that ends a block of which nothing is held, in a first attempt. */
 size_t response_on_header(char *line, size_t size, size_t count, void *context)
 {
 	struct easy *easy = context;
 	struct response *response = &easy->response;
 	size_t length = size * count;
-	if (!easy->active || !response->plain || response->state != RESPONSE_HOLDING)
+	if (!easy->active || response->state != RESPONSE_HOLDING)
+		return take_line(easy, line, length);
+	if (length > 2 && response->unread)
+		return journal_add(&response->journal, ENTRY_HEADER, line, length) ? length : take_line(easy, line, length);
+	if (!response->plain)
 		return take_line(easy, line, length);
 	if (length > 2)
 		return length;
