@@ -19,6 +19,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -153,8 +154,44 @@ bool object_needs(const char *path, const char *prefix);
 /* ---- sockets ---------------------------------------------------------------------------------- */
 
 /* A number that no other socket of this system has or had (SO_COOKIE, Linux 4.12); 0 if the descriptor
- * is no socket, or the kernel does not tell. */
+ * is no socket, or the kernel does not tell. Keeps errno. */
+#if defined(__x86_64__) && !defined(__ILP32__) && !defined(__SANITIZE_THREAD__) /* not in tests/model, which has a kernel of its own */
+#define SOCKET_COOKIE_INLINE
+/* Every healthy connect asks for it: without libc, and what stands before it. */
+static inline __attribute__((always_inline)) uint64_t socket_cookie(int socket)
+{
+	uint64_t cookie = 0;
+	socklen_t size = sizeof cookie;
+	long result;
+	register uint64_t *at_cookie __asm__("r10") = &cookie;
+	register socklen_t *at_size __asm__("r8") = &size;
+	__asm__ volatile("syscall"
+	                 : "=a"(result), "+m"(cookie), "+m"(size)
+	                 : "0"((long)SYS_getsockopt), "D"((long)socket), "S"((long)SOL_SOCKET), "d"((long)SO_COOKIE), "r"(at_cookie), "r"(at_size)
+	                 : "rcx", "r11");
+	return result == 0 ? cookie : 0;
+}
+#elif defined(__aarch64__) && !defined(__SANITIZE_THREAD__)
+#define SOCKET_COOKIE_INLINE
+static inline __attribute__((always_inline)) uint64_t socket_cookie(int socket)
+{
+	uint64_t cookie = 0;
+	socklen_t size = sizeof cookie;
+	register long number __asm__("x8") = SYS_getsockopt;
+	register long result __asm__("x0") = socket;
+	register long level __asm__("x1") = SOL_SOCKET;
+	register long name __asm__("x2") = SO_COOKIE;
+	register uint64_t *at_cookie __asm__("x3") = &cookie;
+	register socklen_t *at_size __asm__("x4") = &size;
+	__asm__ volatile("svc #0"
+	                 : "+r"(result), "+m"(cookie), "+m"(size)
+	                 : "r"(number), "r"(level), "r"(name), "r"(at_cookie), "r"(at_size)
+	                 : "cc");
+	return result == 0 ? cookie : 0;
+}
+#else
 uint64_t socket_cookie(int socket);
+#endif
 
 /* The socket's inode, as /proc shows it; 0 if there is none. */
 uint64_t socket_inode(int socket);

@@ -16,7 +16,20 @@
 
 /* ---- tier 2: ours ----------------------------------------------------------------------------- */
 
-/* One connect() call of the program that has failed at least once. */
+/* A connect() call of the program. In memory, so that the healthy path saves no registers. */
+struct attempt {
+	int socket;
+	socklen_t length;
+	const struct sockaddr *address;
+	uint64_t start; /* clock_mark() */
+	int errno_before;
+	int *errno_at; /* where this thread has it */
+};
+
+/* From here on its fields are read again, rather than kept in registers that have to be saved. */
+#define KEEP_IN_MEMORY(it) __asm__("" : : "r"(&(it)) : "memory")
+
+/* One that has failed at least once. */
 struct call {
 	int socket;
 	const struct sockaddr *address; /* the program's, or the fallback's below */
@@ -176,46 +189,41 @@ static __attribute__((noinline)) int failed(int socket, const struct sockaddr *a
 	}
 }
 
-/* Apart, so that the healthy path below needs no stack for it. */
-static __attribute__((noinline)) int shim_connect(int socket, const struct sockaddr *address, socklen_t length, uint64_t start,
-                                                  int errno_before)
+/* The call has failed. Apart, so that the healthy path needs no stack for it. */
+static __attribute__((noinline)) int shim_connect(const struct attempt *it)
 {
 	int error = errno;
 	if (errno_is_failure(error) && !depth_nested() && !sleep_interrupted_here())
-		error = failed(socket, address, length, start, error);
+		error = failed(it->socket, it->address, it->length, it->start, error);
 	/* A connect that succeeds at once leaves errno alone, and programs have come to print it. */
-	errno = error == 0 ? errno_before : error;
+	errno = error == 0 ? it->errno_before : error;
 	return error == 0 ? 0 : -1;
 }
 
-static inline __attribute__((always_inline)) int connect_once(int socket, const struct sockaddr *address, socklen_t length,
-                                                              uint64_t start, int errno_before)
+static inline __attribute__((always_inline)) int connect_once(const struct attempt *it)
 {
-	int result = real_connect()(socket, address, length);
+	int result = real_connect()(it->socket, it->address, it->length);
+	KEEP_IN_MEMORY(*it);
 	if (__builtin_expect(result == 0, 1))
 		return result;
-	if (errno == EINPROGRESS) {
-		pending_remember(socket, address, length, start);
-		errno = EINPROGRESS;
-		return result;
-	}
-	return shim_connect(socket, address, length, start, errno_before);
+	if (*it->errno_at == EINPROGRESS)
+		return pending_remember(it->socket, it->address, it->length, it->start);
+	return shim_connect(it);
 }
 
 /* The socket has a connect under way. */
-static __attribute__((noinline)) int shim_connect_again(struct pending *entry, int socket, const struct sockaddr *address,
-                                                        socklen_t length, uint64_t start, int errno_before)
+static __attribute__((noinline)) int shim_connect_again(struct pending *entry, const struct attempt *it)
 {
 	int error;
-	if (!pending_connect(entry, address, &error)) {
-		errno = errno_before;
-		if (real_connect()(socket, address, length) == 0)
-			return pending_connected(entry, socket, 0);
+	if (!pending_connect(entry, it->address, &error)) {
+		errno = it->errno_before;
+		if (real_connect()(it->socket, it->address, it->length) == 0)
+			return pending_connected(entry, it->socket, 0);
 		error = errno;
 		if (error == EINPROGRESS) /* another connect than the one that we know */
-			pending_remember(socket, address, length, start);
+			pending_remember(it->socket, it->address, it->length, it->start);
 		else
-			error = pending_connected(entry, socket, error);
+			error = pending_connected(entry, it->socket, error);
 	}
 	errno = error;
 	return -1;
@@ -267,21 +275,21 @@ static void note_success(int socket, const struct sockaddr *address, socklen_t l
 		engine_succeeded(FAMILY_CONNECT, &target);
 }
 
-static __attribute__((noinline)) int shim_connect_attended(int socket, const struct sockaddr *address, socklen_t length,
-                                                           uint64_t start, int errno_before)
+static __attribute__((noinline)) int shim_connect_attended(const struct attempt *asked)
 {
 	int error = 0;
+	struct attempt it = *asked;
 	struct sockaddr_storage fallback;
 	bool outermost = !depth_nested() && !sleep_interrupted_here();
-	if (outermost && (attention() & ATTENTION_REJECT) != 0 && rejected(socket, &address, &length, &fallback, &error)) {
+	if (outermost && (attention() & ATTENTION_REJECT) != 0 && rejected(it.socket, &it.address, &it.length, &fallback, &error)) {
 		errno = error;
 		return -1;
 	}
-	errno = errno_before;
-	int result = connect_once(socket, address, length, start, errno_before);
+	errno = it.errno_before;
+	int result = connect_once(&it);
 	if (result == 0 && outermost && (attention() & ATTENTION_TROUBLE) != 0) {
-		note_success(socket, address, length);
-		errno = errno_before;
+		note_success(it.socket, it.address, it.length);
+		errno = it.errno_before;
 	}
 	return result;
 }
@@ -290,12 +298,18 @@ static __attribute__((noinline)) int shim_connect_attended(int socket, const str
 
 __attribute__((visibility("default"))) int connect(int socket, const struct sockaddr *address, socklen_t length)
 {
-	int errno_before = errno;
-	uint64_t start = clock_mark();
+	struct attempt it;
 	struct pending *entry;
-	if (pending_any() && (entry = pending_met(socket)) != NULL)
-		return shim_connect_again(entry, socket, address, length, start, errno_before);
+	it.socket = socket;
+	it.length = length;
+	it.address = address;
+	it.start = clock_mark();
+	it.errno_at = &errno;
+	it.errno_before = *it.errno_at;
+	KEEP_IN_MEMORY(it);
+	if (pending_any() && (entry = pending_met(it.socket)) != NULL)
+		return shim_connect_again(entry, &it);
 	if (attention())
-		return shim_connect_attended(socket, address, length, start, errno_before);
-	return connect_once(socket, address, length, start, errno_before);
+		return shim_connect_attended(&it);
+	return connect_once(&it);
 }

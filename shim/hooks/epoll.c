@@ -36,83 +36,119 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 
 static void prepare(struct wait *wait) { pending_inherit(((const struct epolling *)wait)->epoll); }
 
-/* A first call has returned `result`; waits on if all of it is hidden. */
-static int go_on(struct epolling *epolling, int result)
+/* A call of the program's. */
+struct call {
+	int epoll, most;
+	struct epoll_event *events;
+	int timeout_ms;                 /* epoll_wait's and epoll_pwait's */
+	const struct timespec *timeout; /* epoll_pwait2's */
+	const sigset_t *mask;
+	uint64_t start; /* clock_mark() */
+	bool fine;
+};
+
+static __attribute__((noinline)) int wait_quietly(const struct call *call)
 {
-	int shown = result > 0 ? settle(&epolling->wait, result) : result;
-	if (pending_any())
-		pending_tidy(epolling->wait.start);
-	if (shown != 0 || result == 0)
+	struct epolling epolling = {
+		.wait = {.start = call->start, .span_ns = call->fine ? wait_span(call->timeout) : wait_span_ms(call->timeout_ms),
+		         .mask = call->mask, .prepare = prepare, .once = once, .settle = settle},
+		.epoll = call->epoll, .events = call->events, .most = call->most, .fine = call->fine,
+	};
+	return wait_on(&epolling.wait);
+}
+
+/* Of a first call's result so many are to be seen; waits on if all of it is hidden. */
+static __attribute__((noinline)) int settled(const struct call *call, int shown)
+{
+	if (thread_held)
 		return shown;
-	return wait_on(&epolling->wait);
+	pending_tidy(call->start);
+	return shown != 0 ? shown : wait_quietly(call);
 }
 
-static struct epolling epolling_of(int epoll, struct epoll_event *events, int most, uint64_t start, int64_t span_ns, const sigset_t *mask)
+/* A first call had no result. */
+static __attribute__((noinline)) int unsettled(const struct call *call, int result)
 {
-	return (struct epolling){.wait = {.start = start, .span_ns = span_ns,
-	                                  .mask = mask, .prepare = prepare, .once = once, .settle = settle},
-	                         .epoll = epoll, .events = events, .most = most};
+	if (!thread_held)
+		pending_tidy(call->start);
+	return result;
 }
 
-static int wait_once_at_least(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask,
-                              bool masked)
+static inline __attribute__((always_inline)) int settle_first(const struct call *call, int result)
 {
-	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span_ms(timeout_ms), mask);
-	if (!thread_held && pending_any_quiet())
-		return wait_on(&epolling.wait);
-	int result = masked ? real_epoll_pwait()(epoll, events, most, timeout_ms, mask)
-	                    : real_epoll_wait()(epoll, events, most, timeout_ms);
-	return thread_held ? result : go_on(&epolling, result);
+	if (result <= 0 || thread_held)
+		return unsettled(call, result);
+	result = pending_epoll_events(call->epoll, call->events, result, false);
+	return result > 0 && !pending_any() ? result : settled(call, result);
 }
 
 WAIT_PART int shim_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout_ms)
 {
-	return wait_once_at_least(epoll, events, most, timeout_ms, NULL, false);
+	struct call call;
+	call.epoll = epoll;
+	call.most = most;
+	call.events = events;
+	call.timeout_ms = timeout_ms;
+	call.timeout = NULL;
+	call.mask = NULL;
+	call.start = clock_mark();
+	call.fine = false;
+	if (pending_any_quiet() && !thread_held)
+		return wait_quietly(&call);
+	return settle_first(&call, real_epoll_wait()(epoll, events, most, timeout_ms));
 }
 
 WAIT_PART int shim_epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms, const sigset_t *mask)
 {
-	return wait_once_at_least(epoll, events, most, timeout_ms, mask, true);
+	struct call call = {.epoll = epoll, .most = most, .events = events, .timeout_ms = timeout_ms, .mask = mask, .start = clock_mark()};
+	if (pending_any_quiet() && !thread_held)
+		return wait_quietly(&call);
+	return settle_first(&call, real_epoll_pwait()(epoll, events, most, timeout_ms, mask));
 }
 
 WAIT_PART int shim_epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *mask)
 {
-	struct epolling epolling = epolling_of(epoll, events, most, clock_mark(), wait_span(timeout), mask);
-	epolling.fine = true;
-	if (!thread_held && pending_any_quiet() && wait_span_valid(timeout))
-		return wait_on(&epolling.wait);
-	int result = real_epoll_pwait2()(epoll, events, most, timeout, mask);
-	return thread_held ? result : go_on(&epolling, result);
+	struct call call = {.epoll = epoll, .most = most, .events = events, .timeout = timeout, .mask = mask, .start = clock_mark(), .fine = true};
+	if (pending_any_quiet() && !thread_held && wait_span_valid(timeout))
+		return wait_quietly(&call);
+	return settle_first(&call, real_epoll_pwait2()(epoll, events, most, timeout, mask));
 }
 
 /* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
  * before would cost every healthy wait; without it, a wait that has an end shows what it has got. For as many events
  * as have come there is room: who has more room gets more by the next wait. */
-__attribute__((noinline)) int epoll_late(int epoll, struct epoll_event *events, int64_t span_ns, const sigset_t *mask, int result)
+static int late(struct call *call, bool endless, int result)
 {
 	if (result <= 0 || thread_held)
 		return result;
-	struct epolling epolling = epolling_of(epoll, events, result, clock_mark(), span_ns, mask);
-	int shown = pending_epoll_events(epoll, events, result, span_ns != WAIT_FOR_EVER);
-	return shown != 0 ? shown : wait_on(&epolling.wait);
+	call->most = result;
+	call->start = clock_mark();
+	int shown = pending_epoll_events(call->epoll, call->events, result, !endless);
+	return shown != 0 ? shown : wait_quietly(call);
 }
 
 WAIT_PART int late_epoll_wait(int result, const uintptr_t *asked)
 {
-	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span_ms((int)asked[2]), NULL, result);
+	struct call call = {.epoll = (int)asked[0], .events = (struct epoll_event *)asked[1], .timeout_ms = (int)asked[2]};
+	return late(&call, call.timeout_ms < 0, result);
 }
 
 WAIT_PART int late_epoll_pwait(int result, const uintptr_t *asked)
 {
-	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span_ms((int)asked[2]), (const sigset_t *)asked[3], result);
+	struct call call = {.epoll = (int)asked[0], .events = (struct epoll_event *)asked[1], .timeout_ms = (int)asked[2],
+	                    .mask = (const sigset_t *)asked[3]};
+	return late(&call, call.timeout_ms < 0, result);
 }
 
 WAIT_PART int late_epoll_pwait2(int result, const uintptr_t *asked)
 {
-	return epoll_late((int)asked[0], (struct epoll_event *)asked[1], wait_span((const struct timespec *)asked[2]), (const sigset_t *)asked[3], result);
+	struct call call = {.epoll = (int)asked[0], .events = (struct epoll_event *)asked[1], .timeout = (const struct timespec *)asked[2],
+	                    .mask = (const sigset_t *)asked[3], .fine = true};
+	return late(&call, call.timeout == NULL, result);
 }
 
-static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+/* Something is pending. */
+static __attribute__((noinline)) int ctl_of_pending(int epoll, int operation, int fd, struct epoll_event *event)
 {
 	struct pending *entry = thread_held ? NULL : pending_of(fd);
 	/* Before the call: another thread may get the event before we are back from it. */
@@ -121,6 +157,15 @@ static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, 
 	if (pending_any_failing() && !thread_held)
 		entry = pending_resolve(fd);
 	return entry != NULL ? pending_epoll_ctl(entry, epoll, operation, fd, event) : real_epoll_ctl()(epoll, operation, fd, event);
+}
+
+static __attribute__((noinline)) int shim_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	int result = pending_any() ? ctl_of_pending(epoll, operation, fd, event) : real_epoll_ctl()(epoll, operation, fd, event);
+	/* Read after the kernel has: the pointer may be bad. */
+	if (result == 0 && operation != EPOLL_CTL_DEL && (event->events & EPOLLONESHOT) != 0)
+		pending_saw_oneshot(fd, event->events);
+	return result;
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
@@ -136,9 +181,8 @@ WAIT_ENTRY_4(epoll_pwait2, (int epoll, struct epoll_event *events, int most, con
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-	int result = pending_any() ? shim_ctl(epoll, operation, fd, event) : real_epoll_ctl()(epoll, operation, fd, event);
-	/* Read after the kernel has: the pointer may be bad. */
-	if (result == 0 && operation != EPOLL_CTL_DEL && (event->events & EPOLLONESHOT) != 0)
-		pending_saw_oneshot(fd, event->events);
-	return result;
+	int result;
+	if (pending_any() && pending_epoll_first(epoll, operation, fd, event, &result))
+		return result;
+	return shim_ctl(epoll, operation, fd, event);
 }

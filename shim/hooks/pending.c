@@ -26,7 +26,7 @@ static uint64_t word_of(enum pending_state state, pid_t claimer) { return (uint6
 
 /* ---- making and dropping ------------------------------------------------------------------------- */
 
-static bool take(struct pending *entry)
+static inline bool take(struct pending *entry)
 {
 	uint64_t word = word_of(PENDING_FREE, 0);
 	return atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_FILLING, 0), memory_order_acquire, RELAXED);
@@ -40,15 +40,22 @@ static __attribute__((noinline)) struct pending *take_any(void)
 	return NULL;
 }
 
-/* Low descriptors have low entries: what is in use stays together. */
-static struct pending *take_free(int fd)
+static __attribute__((noinline)) void use_up_to(uint32_t number)
 {
-	struct pending *entry = &pending_table[(unsigned)fd % PENDING_MOST];
-	if (!take(entry) && (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST || (entry = take_any()) == NULL))
-		return NULL;
-	uint32_t number = pending_number(entry), high = atomic_load_explicit(&pending_used, RELAXED);
+	uint32_t high = atomic_load_explicit(&pending_used, RELAXED);
 	while (high <= number && !atomic_compare_exchange_weak_explicit(&pending_used, &high, number + 1, RELAXED, RELAXED))
 		;
+}
+
+/* Low descriptors have low entries: what is in use stays together. */
+static inline __attribute__((always_inline)) struct pending *take_free(int fd)
+{
+	struct pending *entry = &pending_table[(unsigned)fd % PENDING_MOST];
+	if (__builtin_expect(!take(entry), 0) &&
+	    (atomic_load_explicit(&pending_count, RELAXED) >= PENDING_MOST || (entry = take_any()) == NULL))
+		return NULL;
+	if (__builtin_expect(atomic_load_explicit(&pending_used, RELAXED) <= pending_number(entry), 0))
+		use_up_to(pending_number(entry));
 	return entry;
 }
 
@@ -66,7 +73,7 @@ static __attribute__((noinline)) void clear_extra(struct pending *entry)
 		pending_unindex(atomic_exchange_explicit(&entry->numbers[i], 0, RELAXED) - 1, entry);
 	for (int i = 0; i < PENDING_SEARCHED; i++)
 		atomic_store_explicit(&entry->searched[i], 0, RELAXED);
-	for (int i = 0; i < PENDING_WATCHES; i++)
+	for (int i = 1; i < PENDING_WATCHES; i++)
 		atomic_store_explicit(&entry->watches[i].epoll, 0, RELAXED);
 	if (entry->failing)
 		atomic_fetch_sub_explicit(&pending_failing_count, 1, RELAXED);
@@ -80,19 +87,15 @@ static __attribute__((noinline)) void clear_extra(struct pending *entry)
 /* Of an entry that nobody else looks at: FILLING, or claimed. */
 static void drop(struct pending *entry)
 {
-	pending_unindex(atomic_load_explicit(&entry->numbers[0], RELAXED) - 1, entry);
 	if (atomic_load_explicit(&entry->extra, RELAXED))
 		clear_extra(entry);
-	atomic_store_explicit(&pending_cookies[pending_number(entry)], 0, RELAXED);
-	atomic_store_explicit(&entry->word, word_of(PENDING_FREE, 0), memory_order_release);
-	atomic_fetch_sub_explicit(&pending_count, 1, RELAXED);
+	pending_drop_plain(entry, pending_number(entry));
 }
 
 void pending_forget(struct pending *entry)
 {
 	uint64_t word = word_of(PENDING_CONNECTING, 0);
-	if (atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_FILLING, 0),
-	                                            memory_order_acquire, RELAXED))
+	if (atomic_compare_exchange_strong_explicit(&entry->word, &word, word_of(PENDING_FILLING, 0), memory_order_acquire, RELAXED))
 		drop(entry);
 }
 
@@ -101,6 +104,7 @@ void pending_forget(struct pending *entry)
 static __attribute__((noinline)) void replace(struct pending *old, int fd, uint64_t cookie)
 {
 	struct hold hold;
+	int errno_before = errno;
 	pending_forget(old);
 	if (pending_state(old) < PENDING_CLAIMED)
 		return;
@@ -114,10 +118,11 @@ static __attribute__((noinline)) void replace(struct pending *old, int fd, uint6
 		pending_settle(old, done ? PENDING_FREE : state);
 	}
 	hold_end(&hold);
+	errno = errno_before;
 }
 
 /* The kernel has taken the length: a family's own size is all that counts of it. */
-static socklen_t copy_address(struct pending *entry, const struct sockaddr *address, socklen_t length)
+static inline __attribute__((always_inline)) socklen_t copy_address(struct pending *entry, const struct sockaddr *address, socklen_t length)
 {
 	switch (address->sa_family) {
 	case AF_INET: memcpy(&entry->address.in, address, sizeof entry->address.in); return sizeof entry->address.in;
@@ -127,47 +132,86 @@ static socklen_t copy_address(struct pending *entry, const struct sockaddr *addr
 	}
 }
 
-static inline __attribute__((always_inline)) struct pending *make(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+/* What cannot be known of an entry later, its address aside. The rest is empty, as drop() has left it. */
+static inline void fill(struct pending *entry, uint32_t number, int fd, uint64_t start, uint64_t cookie)
 {
-	if ((unsigned)fd >= PENDING_FDS || (address->sa_family == AF_UNIX && length > sizeof(struct sockaddr_un)))
-		return NULL;
+	entry->start = start;
+	entry->lost_ns = 0;
+	atomic_store_explicit(&entry->numbers[0], fd + 1, RELAXED);
+	atomic_store_explicit(&pending_cookies[number], cookie, RELAXED);
+}
+
+static struct pending *make(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
 	uint64_t cookie = socket_cookie(fd);
 	struct pending *old = pending_of(fd);
-	if (old != NULL)
+	if (__builtin_expect(old != NULL, 0))
 		replace(old, fd, cookie);
 	struct pending *entry = cookie != 0 ? take_free(fd) : NULL;
 	if (entry == NULL)
 		return NULL;
 	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
-	entry->start = start;
-	entry->lost_ns = 0;
+	fill(entry, pending_number(entry), fd, start, cookie);
 	entry->length = copy_address(entry, address, length);
-	atomic_store_explicit(&entry->numbers[0], fd + 1, RELAXED);
-	atomic_store_explicit(&pending_cookies[pending_number(entry)], cookie, RELAXED);
 	return entry;
 }
 
-static void publish(struct pending *entry, int fd, uint64_t word)
+static inline void publish(struct pending *entry, uint32_t number, int fd, uint64_t word)
 {
 	atomic_store_explicit(&entry->word, word, memory_order_release);
-	atomic_store_explicit(&pending_index[fd], (uint16_t)(pending_number(entry) + 1), memory_order_release);
+	atomic_store_explicit(&pending_index[fd], (uint16_t)(number + 1), memory_order_release);
 }
 
-void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+static bool is_wanted(void)
 {
+	int errno_before = errno;
 	const struct config *config = settings_config();
-	if (config == NULL || !config->nonblock || (address->sa_family != AF_INET && address->sa_family != AF_INET6) || depth_nested())
-		return;
+	errno = errno_before;
+	return config != NULL && config->nonblock;
+}
+
+static __attribute__((noinline)) int remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	if ((address->sa_family != AF_INET && address->sa_family != AF_INET6) || (unsigned)fd >= PENDING_FDS || depth_nested() || !is_wanted())
+		return -1;
 	struct pending *entry = make(fd, address, length, start);
 	if (entry != NULL)
-		publish(entry, fd, word_of(PENDING_CONNECTING, 0));
+		publish(entry, pending_number(entry), fd, word_of(PENDING_CONNECTING, 0));
+	return -1;
+}
+
+static __attribute__((noinline)) int remember_first(int fd, const struct sockaddr_in *address, uint64_t start, uint32_t number)
+{
+	uint64_t cookie = socket_cookie(fd);
+	struct pending *entry = pending_at(number);
+	if (__builtin_expect(cookie == 0 || !take(entry), 0))
+		return remember(fd, (const struct sockaddr *)address, sizeof *address, start);
+	atomic_fetch_add_explicit(&pending_count, 1, RELAXED);
+	fill(entry, number, fd, start, cookie);
+	entry->length = sizeof *address;
+	entry->address.in = *address;
+	publish(entry, number, fd, PENDING_CONNECTING);
+	return -1;
+}
+
+/* remember() in few instructions, calling nothing, for what is nearly always so: an entry of this descriptor's number, that
+ * has been in use. So somebody has wanted to. */
+int pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
+{
+	uint32_t number = (uint32_t)fd % PENDING_MOST;
+	if (address->sa_family != AF_INET || (unsigned)fd >= PENDING_FDS || atomic_load_explicit(&pending_index[fd], RELAXED) != 0 ||
+	    atomic_load_explicit(&pending_used, RELAXED) <= number || depth_frame != 0)
+		return remember(fd, address, length, start);
+	return remember_first(fd, (const struct sockaddr_in *)(const void *)address, start, number);
 }
 
 struct pending *pending_new(int fd, const struct sockaddr *address, socklen_t length, uint64_t start)
 {
+	if ((unsigned)fd >= PENDING_FDS || (address->sa_family == AF_UNIX && length > sizeof(struct sockaddr_un)))
+		return NULL;
 	struct pending *entry = make(fd, address, length, start);
 	if (entry != NULL)
-		publish(entry, fd, word_of(PENDING_CLAIMED, getpid()));
+		publish(entry, pending_number(entry), fd, word_of(PENDING_CLAIMED, getpid()));
 	return entry;
 }
 

@@ -75,7 +75,7 @@ enum muted {
 struct pending {
 	_Atomic(uint64_t) word; /* state, and the claiming process in the upper half */
 	_Atomic(int) numbers[PENDING_NUMBERS]; /* its descriptors + 1; 0 = none. The first is the one that connected */
-	_Atomic(bool) extra;    /* there have been more numbers, watches or searches: to be cleared */
+	_Atomic(bool) extra;    /* there has been more than one number and one watch, or a search: to be cleared */
 	_Atomic(uint32_t) claims; /* how often it was claimed */
 	bool failing;           /* counted in pending_failing_count */
 	_Atomic(bool) crowded;  /* in more epoll sets than we can mute */
@@ -114,8 +114,17 @@ extern _Atomic(uint32_t) pending_used PENDING_HIDDEN; /* entries from here on we
 extern _Atomic(int64_t) pending_dues[PENDING_MOST] PENDING_HIDDEN; /* 0 = none */
 extern _Atomic(uint64_t) pending_cookies[PENDING_MOST] PENDING_HIDDEN;
 extern _Atomic(uint64_t) pending_datas[PENDING_MOST] PENDING_HIDDEN; /* of the first watch */
+extern _Atomic(bool) pending_further_watches PENDING_HIDDEN;         /* some entry has had more than one */
 
 static inline uint32_t pending_number(const struct pending *entry) { return (uint32_t)(entry - pending_table); }
+
+/* The entry of a number, for where each instruction counts: compilers address each field by its own symbol otherwise. */
+static inline struct pending *pending_at(uint32_t number)
+{
+	struct pending *entry = &pending_table[number];
+	__asm__("" : "+r"(entry));
+	return entry;
+}
 
 /* What every hook asks first, and all that a process pays to whom nothing is pending. */
 static inline bool pending_any(void)
@@ -133,19 +142,24 @@ static inline bool pending_any_quiet(void)
 	return atomic_load_explicit(&pending_quiet_count, memory_order_relaxed) != 0;
 }
 
-/* A non-blocking connect of the program's is under way. Forgotten silently where there is no room. */
-void pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
+/* A non-blocking connect of the program's is under way. Forgotten silently where there is no room. Returns -1, as the
+ * connect has; keeps errno. */
+int pending_remember(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
 
 /* A new entry for a connect that has failed at once, claimed; NULL if there is no room or it is no
  * socket. The caller fills `op`. Signals must be held. */
 struct pending *pending_new(int fd, const struct sockaddr *address, socklen_t length, uint64_t start);
 
-/* The entry of a descriptor, or NULL. It may be another socket's by now. */
+/* The number of a descriptor's entry, + 1; 0 = it has none. It may be another socket's by now. */
+static inline uint32_t pending_number_of(int fd)
+{
+	return (unsigned)fd < PENDING_FDS ? atomic_load_explicit(&pending_index[fd], memory_order_acquire) : 0;
+}
+
+/* The entry itself, or NULL. */
 static inline struct pending *pending_of(int fd)
 {
-	if ((unsigned)fd >= PENDING_FDS)
-		return NULL;
-	uint16_t number = atomic_load_explicit(&pending_index[fd], memory_order_acquire);
+	uint32_t number = pending_number_of(fd);
 	return number != 0 ? &pending_table[number - 1] : NULL;
 }
 
@@ -178,6 +192,33 @@ static inline enum pending_state pending_state(struct pending *entry)
 
 /* Forgets a first attempt that went well, or is none of ours. */
 void pending_forget(struct pending *entry);
+
+/* An entry that nobody else looks at (FILLING, or claimed) and that has no more than all have is free. */
+static inline __attribute__((always_inline)) void pending_drop_plain(struct pending *entry, uint32_t number)
+{
+	uint16_t own = (uint16_t)(number + 1);
+	int fd = atomic_load_explicit(&entry->numbers[0], memory_order_relaxed) - 1;
+	if ((unsigned)fd < PENDING_FDS)
+		atomic_compare_exchange_strong_explicit(&pending_index[fd], &own, 0, memory_order_relaxed, memory_order_relaxed);
+	atomic_store_explicit(&pending_cookies[number], 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->watches[0].epoll, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->word, PENDING_FREE, memory_order_release);
+	atomic_fetch_sub_explicit(&pending_count, 1, memory_order_relaxed);
+}
+
+/* An event that tells of no failure has come from the entry of this number: true if that is all there is to say, and then
+ * it is forgotten. What is more than that is for pending_event(), which finds everything as it was. Calls nothing, so that
+ * the loops over events need no registers of their callers. */
+static inline __attribute__((always_inline)) bool pending_went_well(uint32_t number)
+{
+	struct pending *entry = pending_at(number);
+	uint64_t word = PENDING_CONNECTING;
+	if (attention() != 0 || atomic_load_explicit(&entry->extra, memory_order_relaxed) ||
+	    !atomic_compare_exchange_strong_explicit(&entry->word, &word, PENDING_FILLING, memory_order_acquire, memory_order_relaxed))
+		return false;
+	pending_drop_plain(entry, number);
+	return true;
+}
 
 /* The cookie of its socket. */
 uint64_t pending_cookie(const struct pending *entry);
@@ -318,6 +359,39 @@ void pending_tidy(uint64_t mark);
 
 /* The program's epoll_ctl on a descriptor that has an entry. */
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
+
+/* The first attempt has failed while the program's change was under way: who has met that did not know of it. */
+void pending_change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
+
+/* The same for a registration that is new and of a socket about which there is nothing to know yet. False: it is not such a
+ * one, and nothing was done; else *result is the call's. */
+static inline __attribute__((always_inline)) bool pending_epoll_first(int epoll, int operation, int fd, struct epoll_event *event, int *result)
+{
+	uint32_t number = pending_number_of(fd);
+	if (number == 0 || operation != EPOLL_CTL_ADD || event == NULL || (event->events & EPOLLONESHOT) != 0 || pending_any_failing())
+		return false;
+	struct pending *entry = pending_at(number - 1);
+	struct watch *watch = &entry->watches[0];
+	uint32_t claims = atomic_load_explicit(&entry->claims, memory_order_acquire);
+	int none = 0;
+	if (pending_state(entry) != PENDING_CONNECTING ||
+	    !atomic_compare_exchange_strong_explicit(&watch->epoll, &none, -1, memory_order_relaxed, memory_order_relaxed))
+		return false;
+	*result = real_epoll_ctl()(epoll, operation, fd, event);
+	if (*result != 0) {
+		atomic_store_explicit(&watch->epoll, 0, memory_order_relaxed);
+		return true;
+	}
+	atomic_store_explicit(&watch->fd, fd, memory_order_relaxed);
+	atomic_store_explicit(&watch->events, event->events, memory_order_relaxed);
+	atomic_store_explicit(&watch->data, event->data.u64, memory_order_relaxed);
+	atomic_store_explicit(&watch->muted, ARMED, memory_order_relaxed);
+	atomic_store_explicit(&watch->epoll, epoll + 1, memory_order_relaxed);
+	atomic_store_explicit(&pending_datas[number - 1], event->data.u64, memory_order_relaxed);
+	if (atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims || pending_state(entry) != PENDING_CONNECTING)
+		pending_change_again(entry, epoll, operation, fd, event);
+	return true;
+}
 
 /* The registrations of a claimed entry fall silent, or are what the program made them again. */
 void pending_mute(struct pending *entry);

@@ -5,7 +5,7 @@
 
 #define RELAXED memory_order_relaxed
 
-static _Atomic(bool) has_further_watches; /* some entry has had more than one */
+_Atomic(bool) pending_further_watches;
 
 /* ---- by descriptor -------------------------------------------------------------------------------- */
 
@@ -174,7 +174,7 @@ struct watch *pending_watched(int epoll, const struct epoll_event *event, struct
 	struct watch *watch = NULL;
 	uint64_t data = event->data.u64;
 	uint32_t end = atomic_load_explicit(&pending_used, RELAXED);
-	bool all = atomic_load_explicit(&has_further_watches, RELAXED);
+	bool all = atomic_load_explicit(&pending_further_watches, RELAXED);
 	/* Most programs put the descriptor there. */
 	if ((*entry = pending_of((int)(uint32_t)data)) != NULL)
 		watch = watch_in(*entry, epoll, data);
@@ -194,9 +194,10 @@ struct watch *pending_watched(int epoll, const struct epoll_event *event, struct
 
 void pending_watch_changed(struct pending *entry, struct watch *watch)
 {
-	atomic_store_explicit(&entry->extra, true, RELAXED);
-	if (watch == entry->watches)
+	if (watch == entry->watches) {
 		atomic_store_explicit(&pending_datas[pending_number(entry)], atomic_load_explicit(&watch->data, RELAXED), RELAXED);
-	else
-		atomic_store_explicit(&has_further_watches, true, RELAXED);
+		return;
+	}
+	atomic_store_explicit(&entry->extra, true, RELAXED);
+	atomic_store_explicit(&pending_further_watches, true, RELAXED);
 }

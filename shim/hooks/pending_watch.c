@@ -222,8 +222,7 @@ static int control_claimed(struct pending *entry, int epoll, int operation, int 
 	return error != 0 ? -1 : 0;
 }
 
-/* The first attempt has failed while the program's change was under way: who has met that did not know of it. */
-static void change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+void pending_change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
 {
 	int errno_before = errno;
 	struct hold hold;
@@ -259,6 +258,6 @@ int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, s
 		follow(entry, epoll, operation, fd, event);
 	bool claimed = atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims;
 	if (claimed || pending_state(entry) == PENDING_CLAIMED) /* which may not have been counted yet */
-		change_again(entry, epoll, operation, fd, event);
+		pending_change_again(entry, epoll, operation, fd, event);
 	return result;
 }

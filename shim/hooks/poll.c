@@ -23,22 +23,14 @@ struct polling {
 /* What the kernel said of a descriptor that may be a pending connect's. */
 static void settle_one(struct pollfd *polled)
 {
-	bool failed = (polled->revents & (POLLERR | POLLHUP)) != 0;
-	struct pending *entry = pending_of(polled->fd);
-	if (__builtin_expect(!failed && (entry == NULL || (pending_state(entry) == PENDING_CONNECTING && attention() == 0)), 1)) {
-		if (entry != NULL)
-			pending_forget(entry);
-		return;
-	}
-	switch (pending_polled(polled->fd, failed)) {
+	switch (pending_polled(polled->fd, (polled->revents & (POLLERR | POLLHUP)) != 0)) {
 	case HIDDEN: polled->revents = 0; break;
 	case SHOWN_FAILED: polled->revents |= (short)(POLLERR | (polled->events & REPORTED)); break;
 	default: break;
 	}
 }
 
-/* Returns how many of the `left` descriptors with an event the program is to see. */
-static int settle_all(struct pollfd *fds, nfds_t count, int left)
+static __attribute__((noinline)) int settle_each(struct pollfd *fds, nfds_t count, int left)
 {
 	int shown = 0;
 	for (nfds_t i = 0; i < count && left > 0; i++) {
@@ -51,10 +43,35 @@ static int settle_all(struct pollfd *fds, nfds_t count, int left)
 	return shown;
 }
 
+/* A call of the program's. */
+struct call {
+	struct pollfd *fds;
+	nfds_t count;
+	int timeout_ms; /* poll's */
+	uint64_t start; /* clock_mark() */
+};
+
+/* Returns how many of the `left` descriptors with an event the program is to see: all, if all of them are well. */
+static __attribute__((noinline)) int settle_all(const struct call *call, int left)
+{
+	int seen = 0;
+	const struct pollfd *end = call->fds + call->count;
+	for (struct pollfd *polled = call->fds; polled < end; polled++) {
+		if (polled->revents == 0)
+			continue;
+		uint32_t number = pending_number_of(polled->fd);
+		if (__builtin_expect((polled->revents & (POLLERR | POLLHUP)) != 0, 0) || (number != 0 && !pending_went_well(number - 1)))
+			return thread_held ? left : settle_each(call->fds, call->count, left);
+		if (++seen == left)
+			break;
+	}
+	return left;
+}
+
 static int settle(struct wait *wait, int result)
 {
 	const struct polling *polling = (const struct polling *)wait;
-	return settle_all(polling->fds, polling->count, result);
+	return settle_each(polling->fds, polling->count, result);
 }
 
 /* Copies what the program asks for, without the quiet ones. Returns the first instant of one; INT64_MAX if there were none. */
@@ -103,7 +120,7 @@ static int once(struct wait *wait, const struct timespec *left, const sigset_t *
 	return result;
 }
 
-static __attribute__((noinline)) int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask)
+static __attribute__((noinline, cold)) int poll_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask)
 {
 	struct polling polling;
 	polling.wait = (struct wait){.start = start, .span_ns = span_ns, .mask = mask, .once = once, .settle = settle};
@@ -112,43 +129,69 @@ static __attribute__((noinline)) int poll_on(struct pollfd *fds, nfds_t count, u
 	return wait_on(&polling.wait);
 }
 
-/* A first call has returned `result`; waits on if all of it is hidden. */
-static int go_on(struct pollfd *fds, nfds_t count, uint64_t start, int64_t span_ns, const sigset_t *mask, int result)
+/* Of a first call's result so many are to be seen; waits on if all of it is hidden. */
+static __attribute__((noinline)) int settled(const struct call *call, int64_t span_ns, const sigset_t *mask, int shown)
 {
-	int shown = result > 0 ? settle_all(fds, count, result) : result;
-	if (pending_any())
-		pending_tidy(start);
-	if (shown != 0 || result == 0)
+	if (thread_held)
 		return shown;
-	return poll_on(fds, count, start, span_ns, mask);
+	pending_tidy(call->start);
+	return shown != 0 ? shown : poll_on(call->fds, call->count, call->start, span_ns, mask);
+}
+
+/* A first call had no result. */
+static __attribute__((noinline)) int unsettled(const struct call *call, int result)
+{
+	if (!thread_held)
+		pending_tidy(call->start);
+	return result;
+}
+
+/* Some connect is backing off, as a rule. */
+static __attribute__((noinline)) int poll_quiet(const struct call *call)
+{
+	if (thread_held)
+		return real_poll()(call->fds, call->count, call->timeout_ms);
+	return poll_on(call->fds, call->count, call->start, wait_span_ms(call->timeout_ms), NULL);
 }
 
 WAIT_PART int shim_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	uint64_t start = clock_mark();
-	if (!thread_held && pending_any_quiet())
-		return poll_on(fds, count, start, wait_span_ms(timeout_ms), NULL);
+	struct call call;
+	call.fds = fds;
+	call.count = count;
+	call.timeout_ms = timeout_ms;
+	call.start = clock_mark();
+	if (pending_any_quiet())
+		return poll_quiet(&call);
 	int result = real_poll()(fds, count, timeout_ms);
-	return thread_held ? result : go_on(fds, count, start, wait_span_ms(timeout_ms), NULL, result);
+	if (result <= 0)
+		return unsettled(&call, result);
+	result = settle_all(&call, result);
+	return result > 0 && !pending_any() ? result : settled(&call, wait_span_ms(call.timeout_ms), NULL, result);
 }
 
 WAIT_PART int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	uint64_t start = clock_mark();
+	struct call call = {.fds = fds, .count = count, .start = clock_mark()};
 	if (!thread_held && pending_any_quiet() && wait_span_valid(timeout))
-		return poll_on(fds, count, start, wait_span(timeout), mask);
+		return poll_on(fds, count, call.start, wait_span(timeout), mask);
 	int result = real_ppoll()(fds, count, timeout, mask);
-	return thread_held ? result : go_on(fds, count, start, wait_span(timeout), mask, result);
+	if (result <= 0)
+		return unsettled(&call, result);
+	result = settle_all(&call, result);
+	return result > 0 && !pending_any() ? result : settled(&call, wait_span(timeout), mask, result);
 }
 
 /* A connect of another thread's came up while a wait went on that had begun with none. Taking the time
  * before would cost every healthy wait; without it, a wait that has an end shows what it has got. */
-__attribute__((noinline)) int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
+static int late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result)
 {
 	if (result <= 0 || thread_held)
 		return result;
-	if (endless)
-		return go_on(fds, count, clock_mark(), WAIT_FOR_EVER, mask, result);
+	if (endless) {
+		struct call call = {.fds = fds, .count = count, .start = clock_mark()};
+		return settled(&call, WAIT_FOR_EVER, mask, settle_all(&call, result));
+	}
 	for (nfds_t i = 0; i < count; i++) {
 		struct pending *entry = (fds[i].revents & (POLLERR | POLLHUP)) != 0 ? pending_resolve(fds[i].fd) : NULL;
 		if (entry != NULL && pending_expose(entry) == SHOWN_FAILED)
@@ -159,12 +202,12 @@ __attribute__((noinline)) int poll_late(struct pollfd *fds, nfds_t count, bool e
 
 WAIT_PART int late_poll(int result, const uintptr_t *asked)
 {
-	return poll_late((struct pollfd *)asked[0], asked[1], (int)asked[2] < 0, NULL, result);
+	return late((struct pollfd *)asked[0], asked[1], (int)asked[2] < 0, NULL, result);
 }
 
 WAIT_PART int late_ppoll(int result, const uintptr_t *asked)
 {
-	return poll_late((struct pollfd *)asked[0], asked[1], asked[2] == 0, (const sigset_t *)asked[3], result);
+	return late((struct pollfd *)asked[0], asked[1], asked[2] == 0, (const sigset_t *)asked[3], result);
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */

@@ -37,10 +37,10 @@ static bool has(const unsigned long *set, int fd)
 
 static int take(unsigned long *set, int fd)
 {
-	int had = has(set, fd);
-	if (had)
-		set[fd / (int)WORD_BITS] &= ~(1UL << (fd % (int)WORD_BITS));
-	return had;
+	if (set == NULL || !has(set, fd))
+		return 0;
+	set[fd / (int)WORD_BITS] &= ~(1UL << (fd % (int)WORD_BITS));
+	return 1;
 }
 
 static int take_from_all(unsigned long *const sets[SETS], int fd)
@@ -248,7 +248,7 @@ WAIT_PART int shim_pselect(int count, fd_set *reading, fd_set *writing, fd_set *
 
 /* A connect of another thread's came up while a wait went on that had begun with none: what it shows of a
  * pending socket stands. A failure shows as readable and writable, and is no exception (POLLEX_SET in fs/select.c). */
-__attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *writing, int result)
+static int late(int count, fd_set *reading, fd_set *writing, int result)
 {
 	unsigned long *const sets[SETS] = SETS_OF(reading, writing, NULL);
 	size_t words = result > 0 && !thread_held ? ((size_t)count_of(count) + WORD_BITS - 1) / WORD_BITS : 0;
@@ -264,12 +264,12 @@ __attribute__((noinline)) int select_late(int count, fd_set *reading, fd_set *wr
 
 WAIT_PART int late_select(int result, const uintptr_t *asked)
 {
-	return select_late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
+	return late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
 }
 
 WAIT_PART int late_pselect(int result, const uintptr_t *asked)
 {
-	return select_late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
+	return late((int)asked[0], (fd_set *)asked[1], (fd_set *)asked[2], result);
 }
 
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */

@@ -39,11 +39,6 @@ static __attribute__((noinline)) int shim_select64(int count, fd_set *reading, f
 	return result;
 }
 
-static int64_t span(const struct wide_timespec *timeout)
-{
-	return timeout == NULL ? WAIT_FOR_EVER : wait_span_of(timeout->tv_sec, timeout->tv_nsec);
-}
-
 /* ---- tier 3: exported ----------------------------------------------------------------------------- */
 
 #define EXPORT __attribute__((visibility("default")))
@@ -69,7 +64,8 @@ EXPORT int __ppoll64(struct pollfd *fds, nfds_t count, const struct wide_timespe
 	if (pending_any())
 		return ppoll(fds, count, narrowed(timeout, &narrow), mask);
 	int result = real___ppoll64()(fds, count, timeout, mask);
-	return result > 0 && pending_any() ? poll_late(fds, count, timeout == NULL, mask, result) : result;
+	const uintptr_t asked[] = {(uintptr_t)fds, count, (uintptr_t)timeout, (uintptr_t)mask};
+	return result > 0 && pending_any() ? late_ppoll(result, asked) : result;
 }
 
 EXPORT int __select64(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, struct wide_timeval *timeout)
@@ -77,7 +73,8 @@ EXPORT int __select64(int count, fd_set *reading, fd_set *writing, fd_set *excep
 	if (pending_any())
 		return shim_select64(count, reading, writing, exceptions, timeout);
 	int result = real___select64()(count, reading, writing, exceptions, timeout);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, result) : result;
+	const uintptr_t asked[] = {(uintptr_t)count, (uintptr_t)reading, (uintptr_t)writing};
+	return result > 0 && pending_any() ? late_select(result, asked) : result;
 }
 
 EXPORT int __pselect64(int count, fd_set *reading, fd_set *writing, fd_set *exceptions, const struct wide_timespec *timeout,
@@ -87,7 +84,8 @@ EXPORT int __pselect64(int count, fd_set *reading, fd_set *writing, fd_set *exce
 	if (pending_any())
 		return pselect(count, reading, writing, exceptions, narrowed(timeout, &narrow), mask);
 	int result = real___pselect64()(count, reading, writing, exceptions, timeout, mask);
-	return result > 0 && pending_any() ? select_late(count, reading, writing, result) : result;
+	const uintptr_t asked[] = {(uintptr_t)count, (uintptr_t)reading, (uintptr_t)writing};
+	return result > 0 && pending_any() ? late_pselect(result, asked) : result;
 }
 
 EXPORT int __epoll_pwait2_time64(int epoll, struct epoll_event *events, int most, const struct wide_timespec *timeout, const sigset_t *mask)
@@ -96,7 +94,8 @@ EXPORT int __epoll_pwait2_time64(int epoll, struct epoll_event *events, int most
 	if (pending_any())
 		return epoll_pwait2(epoll, events, most, narrowed(timeout, &narrow), mask);
 	int result = real___epoll_pwait2_time64()(epoll, events, most, timeout, mask);
-	return result > 0 && pending_any() ? epoll_late(epoll, events, span(timeout), mask, result) : result;
+	const uintptr_t asked[] = {(uintptr_t)epoll, (uintptr_t)events, (uintptr_t)narrowed(timeout, &narrow), (uintptr_t)mask};
+	return result > 0 && pending_any() ? late_epoll_pwait2(result, asked) : result;
 }
 
 #endif

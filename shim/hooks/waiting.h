@@ -55,11 +55,11 @@ int64_t wait_left_ns(const struct wait *wait);
  * may have fallen quiet since the wait's instant was looked for. */
 const struct timespec *wait_clip(struct wait *wait, const struct timespec *left, int64_t until_ns, struct timespec *room);
 
-/* A connect of another thread's came up while a real wait went on that had begun with none. What the program gets of
- * its result. */
-int poll_late(struct pollfd *fds, nfds_t count, bool endless, const sigset_t *mask, int result);
-int epoll_late(int epoll, struct epoll_event *events, int64_t span_ns, const sigset_t *mask, int result);
-int select_late(int count, fd_set *reading, fd_set *writing, int result);
+/* For the names of 64-bit time (time64.c): see wait_entry.h. */
+int late_ppoll(int result, const uintptr_t *asked);
+int late_select(int result, const uintptr_t *asked);
+int late_pselect(int result, const uintptr_t *asked);
+int late_epoll_pwait2(int result, const uintptr_t *asked);
 
 /* Room for a copy of what the program passed: the caller's own if it is large enough, else a mapping; NULL
  * if none is to be had. */

@@ -12,12 +12,18 @@
 
 #include "retryshim/runtime.h"
 
+#ifndef SOCKET_COOKIE_INLINE
 uint64_t socket_cookie(int socket)
 {
+	int errno_before = errno;
 	uint64_t cookie = 0;
 	socklen_t size = sizeof cookie;
-	return real_getsockopt()(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+	if (real_getsockopt()(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0)
+		cookie = 0;
+	errno = errno_before;
+	return cookie;
 }
+#endif
 
 uint64_t socket_inode(int socket)
 {
