@@ -209,10 +209,9 @@ static int count_of(int count)
 
 static int select_on(const struct call *call)
 {
-	struct selecting selecting = {
-		.wait = {.start = clock_mark(), .span_ns = span_of(call), .mask = call->mask, .once = once, .settle = settle},
-		.count = call->count,
-	};
+	struct selecting selecting; /* field by field: most of it is room, of which little is used */
+	selecting.wait = (struct wait){.start = clock_mark(), .span_ns = span_of(call), .mask = call->mask, .once = once, .settle = settle};
+	selecting.count = call->count;
 	int count = count_of(call->count);
 	selecting.words = count > 0 ? ((size_t)count + WORD_BITS - 1) / WORD_BITS : 0;
 	size_t size = 2 * SETS * selecting.words * sizeof(unsigned long);
