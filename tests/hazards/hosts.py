@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,15 +53,26 @@ def compiled(name, *flags, output=None, compiler=None):
 
 @functools.cache
 def sanitized_object(compiler, sanitizers):
-    """Path of the object, built with these of the compiler's sanitizers from the same sources; any report is an end."""
+    """Path of the object, built with these of the compiler's sanitizers from the same sources; any report is an end.
+
+    Unoptimized: the instrumented code then compiles in a third of the time, and no access is left out of it.
+    """
     target = folder() / f"libretryshim-{compiler}-{sanitizers}.so"
-    sources = sorted(path for room in ("policy", "runtime", "report", "hooks") for path in (ROOT / "shim" / room).glob("*.c"))
-    flags = shlex.split("-shared -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec "
-                        "-fno-sanitize-recover=all -Iinclude -Ishim -Wl,--version-script=shim/libretryshim.map")
-    made = subprocess.run([need(compiler), *flags, f"-fsanitize={sanitizers}", '-DLIBRETRYSHIM_DIR="/usr/local/lib"', "-o", target,
-                           *sources], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return str(target)
+    work = target.with_suffix(".objects")
+    work.mkdir()
+    flags = [*shlex.split("-std=gnu11 -D_GNU_SOURCE -O0 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec "
+                          "-fno-sanitize-recover=all -Iinclude -Ishim"), f"-fsanitize={sanitizers}",
+             '-DLIBRETRYSHIM_DIR="/usr/local/lib"']
+
+    def make(output, *words):
+        made = subprocess.run([need(compiler), *flags, "-o", output, *words], cwd=ROOT, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        return output
+
+    sources = [path for room in ("policy", "runtime", "report", "hooks") for path in (ROOT / "shim" / room).glob("*.c")]
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda path: make(work / f"{path.parent.name}-{path.stem}.o", "-c", path), sources))
+    return str(make(target, "-shared", "-Wl,--version-script=shim/libretryshim.map", *objects))
 
 
 def library(name):
