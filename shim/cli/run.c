@@ -81,7 +81,7 @@ static void take_rerun_option(struct run *run, int key, const char *argument, st
 	switch (key) {
 	case KEY_RERUN:
 		/* A number as RETRY_MAX_ATTEMPTS has it, less the first run. */
-		rerun->times = config_accepts(config_find("RETRY_MAX_ATTEMPTS"), argument) ? atoi(argument) : 0;
+		rerun->times = config_accepts(config_find("RETRY_MAX_ATTEMPTS"), argument) ? strtol(argument, NULL, 10) : 0;
 		if (rerun->times < 1 || rerun->times > RERUNS_MOST)
 			argp_error(state, "--rerun: '%s' is not a whole number from 1 to %d", argument, RERUNS_MOST);
 		break;
