@@ -225,7 +225,7 @@ FUZZ_SECONDS ?= 120
 FUZZ_OBJECTS = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(wildcard $(1)))
 FUZZ_SHIM := $(call FUZZ_OBJECTS,shim/policy/*.c shim/runtime/state*.c shim/cli/status_*.c shim/cli/tail*.c shim/cli/report*.c \
 	$(addprefix shim/,runtime/share.c runtime/clock.c runtime/cancel.c runtime/symbols.c report/line.c report/words.c report/event.c report/emf.c report/statsd.c \
-	report/exposition.c cli/arguments.c cli/duration.c cli/events.c cli/output.c hooks/curl_response.c hooks/curl_deliver.c \
+	report/exposition.c cli/arguments.c cli/duration.c cli/events.c cli/output.c cli/settings.c runtime/config_file.c hooks/curl_response.c hooks/curl_deliver.c \
 	hooks/curl_journal.c hooks/curl_resume.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_HOW = -max_len=2048 -artifact_prefix=$(B)/fuzz/$$target/ $$(test ! -f tests/fuzz/$$target.dict || echo -dict=tests/fuzz/$$target.dict) \

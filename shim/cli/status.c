@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/settings.h"
 #include "cli/status.h"
 #include "retryshim/cli.h"
 #include "retryshim/runtime.h"
@@ -16,7 +17,6 @@
 enum { KEY_STATE = 256, KEY_JSON, KEY_WATCH, KEY_RESET, KEY_USAGE };
 
 struct status {
-	struct config config;
 	const char *path;
 	bool json, watch, reset;
 	const char *interval;    /* NULL: not given */
@@ -139,6 +139,29 @@ static void tell_none(const char *path, bool missing)
 	printf("No destination has failed yet (%s %s).\n", path, missing ? "does not exist" : "lists none");
 }
 
+/* "HOST:PORT", "HOST:PORT (ADDRESS)", "HOST:PORT (look-up)", as write_name() in state_places.c has them. */
+static const struct config *config_of(const char *name)
+{
+	static struct config config;
+	struct target target = {0};
+	char host[STATE_NAME_BYTES + 1];
+	strcpy(host, name);
+	char *rest = strstr(host, " (");
+	if (rest != NULL) {
+		*rest = '\0';
+		rest[strlen(rest + 2) + 1] = '\0'; /* the closing one */
+		target_set_address(&target, rest + 2);
+	}
+	if (strncmp(host, "unix:", 5) == 0) {
+		target.is_unix = true;
+		strcpy(target.name, host + 5);
+	} else {
+		target_set_url(&target, host);
+	}
+	cli_settings_config(&target, &config);
+	return &config;
+}
+
 /* At most `lines` lines, if it is a table. */
 static int show(const struct status *status, int lines)
 {
@@ -147,7 +170,7 @@ static int show(const struct status *status, int lines)
 	enum status_file read = status_file_read(status->path, &state);
 	if (read == STATUS_FILE_UNUSABLE)
 		return CLI_FAILED;
-	int count = status_facts(&status->config, &state, facts);
+	int count = status_facts(config_of, &state, facts);
 	if (status->json)
 		status_json(status->path, facts, count);
 	else if (count == 0)
@@ -203,13 +226,14 @@ static int reset(const struct status *status)
 
 int cli_status(int argc, char **argv)
 {
+	struct config config;
 	struct status status = {.path = NULL};
 	setlocale(LC_CTYPE, ""); /* which names can be shown */
 	parse_arguments(&status, argc, argv);
 	int wrong = check_arguments(&status);
 	if (wrong != CLI_OK)
 		return wrong;
-	if ((status.path = status_path(status.path, &status.config)) == NULL)
+	if ((status.path = status_path(status.path, &config)) == NULL)
 		return CLI_USAGE;
 	if (status.reset)
 		return reset(&status);

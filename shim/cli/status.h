@@ -46,8 +46,11 @@ struct status_facts {
 	uint64_t attempts, retries, recoveries, exhausted;
 };
 
+/* What holds for a destination, by the name of its place. */
+typedef const struct config *status_config(const char *name);
+
 /* Fills in what the state knows, the latest failure first. Returns how many. */
-int status_facts(const struct config *config, const struct state *state, struct status_facts facts[STATE_DESTINATIONS]);
+int status_facts(status_config *config_of, const struct state *state, struct status_facts facts[STATE_DESTINATIONS]);
 
 const char *status_circuit_name(enum circuit circuit);
 

@@ -76,7 +76,7 @@ static int later_first(const void *left, const void *right)
 	return strcmp(a->target, b->target);
 }
 
-int status_facts(const struct config *config, const struct state *state, struct status_facts facts[STATE_DESTINATIONS])
+int status_facts(status_config *config_of, const struct state *state, struct status_facts facts[STATE_DESTINATIONS])
 {
 	int64_t now_ns = clock_now_ns();
 	int count = 0;
@@ -85,7 +85,7 @@ int status_facts(const struct config *config, const struct state *state, struct 
 		memset(next, 0, sizeof *next);
 		if (!status_name(&state->destinations[i], next->target))
 			continue;
-		read_facts(config, &state->destinations[i], now_ns, next);
+		read_facts(config_of(next->target), &state->destinations[i], now_ns, next);
 		count++;
 	}
 	qsort(facts, (size_t)count, sizeof facts[0], later_first);

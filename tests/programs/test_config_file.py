@@ -1,5 +1,6 @@
 """A configuration file: settings by destination, whose word counts, and what happens to a file that is of no use."""
 
+import json
 import os
 import shlex
 
@@ -258,3 +259,11 @@ def test_the_command_looks_where_the_programs_do(file, state):
     told = run([built(BUILD / "retryshim"), "status"], shim=False, **{**setting, "state": None}).stdout.decode()
     assert told.splitlines()[1].split()[0] == ADDRESS
     assert run([BUILD / "retryshim", "status"], shim=False, **{**file(""), "state": state}).stdout.decode() == told
+
+
+def test_status_shows_a_bucket_of_the_sections_size(file, state):
+    setting = file(f"[127.0.0.1:{PORT}]\nbudget_burst = 50\nbudget_per_sec = 0\n")
+    run(python(BLOCKING, str(PORT), str(OTHER)), base_delay_ms=1, state=state, **setting)
+    told = run([built(BUILD / "retryshim"), "status", "--json"], shim=False, **{**setting, "state": state}).stdout
+    assert {each["target"]: (each["tokens"], each["burst"]) for each in json.loads(told)["destinations"]} == {
+        ADDRESS: (48, 50), f"127.0.0.1:{OTHER}": (pytest.approx(8, abs=1), 10)}
