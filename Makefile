@@ -7,6 +7,7 @@
 # make sim        what many processes do to a server together: a simulation over the shipped policy
 # make model      the non-blocking states in every order, bounded; MODEL=deep: larger bounds
 # make install    PREFIX=/usr/local DESTDIR=
+# make deb        build/retryshim_VERSION_ARCH.deb
 
 B ?= build
 CC ?= cc
@@ -49,7 +50,7 @@ endif
 .DEFAULT_GOAL := all # whatever rule stands first
 all: $(B)/libretryshim.so $(B)/retryshim
 $(CLI_OBJECTS): | $(B)/cli-headers
-.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-memcheck check-soak check-soak-short check-soak-healthy soak lint bench sim model model-mutants fuzz check-fuzz install uninstall clean deps
+.PHONY: all demo check check-unit check-elf check-programs check-clients check-hazards check-tools check-sanitizers check-memcheck check-soak check-soak-short check-soak-healthy soak lint bench sim model model-mutants fuzz check-fuzz install uninstall deb clean deps
 
 # ---- the two products ---------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ check-programs: all $(FAULTSERVER)
 PYTEST = RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider
 
 # The command, and what operators use.
-TOOL_TESTS := $(foreach subject,cli report tail metrics,$(wildcard tests/programs/test_$(subject)*.py))
+TOOL_TESTS := $(foreach subject,cli report tail metrics packaging,$(wildcard tests/programs/test_$(subject)*.py))
 
 check-clients:
 	$(PYTEST) $(filter-out $(TOOL_TESTS),$(wildcard tests/programs/test_*.py))
@@ -269,15 +270,41 @@ demo:
 
 # ---- installing ---------------------------------------------------------------------------------
 
+MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+
+# What, its mode, and where to; `uninstall` takes exactly these away.
+INSTALLED := \
+	$(B)/retryshim:755:$(BINDIR)/retryshim \
+	$(B)/libretryshim.so:644:$(LIBDIR)/libretryshim.so \
+	shim/cli/retryshim.1:644:$(MANDIR)/man1/retryshim.1 \
+	shim/libretryshim.7:644:$(MANDIR)/man7/libretryshim.7 \
+	shim/cli/completion/retryshim.bash:644:$(BASHDIR)/retryshim \
+	shim/cli/completion/_retryshim:644:$(ZSHDIR)/_retryshim \
+	shim/cli/completion/retryshim.fish:644:$(FISHDIR)/retryshim.fish
+
 install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)
-	install -m 755 $(B)/retryshim $(DESTDIR)$(BINDIR)/retryshim
-	install -m 755 $(B)/libretryshim.so $(DESTDIR)$(LIBDIR)/libretryshim.so
+	@set -e; umask 022; for row in $(INSTALLED); do \
+		what=$${row%%:*} row=$${row#*:}; \
+		(set -x; install -D -m $${row%%:*} $$what $(DESTDIR)$${row#*:}); \
+	done
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/retryshim $(DESTDIR)$(LIBDIR)/libretryshim.so
+	rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row))))
+
+# A Debian package of what is installed. Its paths are compiled in, so it has a build folder of its own; nothing of this
+# machine's paths and clock gets in.
+DEB_MULTIARCH ?= $(shell dpkg-architecture -qDEB_HOST_MULTIARCH)
+
+deb:
+	@rm -rf $(B)/deb/root
+	@$(MAKE) --no-print-directory B=$(B)/deb PREFIX=/usr LIBDIR=/usr/lib/$(DEB_MULTIARCH) ZSHDIR=/usr/share/zsh/vendor-completions \
+		CFLAGS='$(CFLAGS) -ffile-prefix-map=$(CURDIR)=.' DESTDIR=$(abspath $(B))/deb/root install
+	@packaging/deb/build $(B)/deb $(B)
 
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' 2>/dev/null)
