@@ -114,7 +114,7 @@ check-programs: all $(FAULTSERVER)
 PYTEST = RETRYSHIM_BUILD=$(abspath $(B)) CC='$(CC)' $(PYTHON) -m pytest -q -p no:cacheprovider
 
 # The command, and what operators use.
-TOOL_TESTS := $(foreach subject,cli report tail metrics packaging,$(wildcard tests/programs/test_$(subject)*.py))
+TOOL_TESTS := $(foreach subject,cli report tail metrics packaging recipes,$(wildcard tests/programs/test_$(subject)*.py))
 
 check-clients:
 	$(PYTEST) $(filter-out $(TOOL_TESTS),$(wildcard tests/programs/test_*.py))
