@@ -99,6 +99,7 @@ $(B)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(UNIT_OBJECTS
 	$(call say,CC)$(COMPILE) -o $@ $< $(UNIT_OBJECTS) -lcmocka
 
 check: deps
+	@$(MAKE) --no-print-directory -j2 all $(FAULTSERVER) $(UNIT) $(B)/tests/model
 	@$(MAKE) --no-print-directory check-unit check-elf sim model model-mutants check-programs check-soak check-sanitizers check-fuzz lint
 
 check-unit: $(UNIT)
@@ -127,7 +128,7 @@ check-hazards:
 
 # The policy under the sanitizers and memcheck; the object itself runs under ASan, UBSan, TSan and valgrind in tests/hazards.
 check-sanitizers: check-memcheck
-	@$(MAKE) --no-print-directory B=$(B)/sanitized CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover' check-unit
+	@$(MAKE) --no-print-directory -j2 B=$(B)/sanitized CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover' check-unit
 
 # Not test_interleavings: it visits millions of states, which takes minutes there; it is under the sanitizers above.
 check-memcheck: $(UNIT)
@@ -141,9 +142,9 @@ ANALYSE := -std=gnu11 -D_GNU_SOURCE $(LIBC) -Iinclude -Ishim -DLIBRETRYSHIM_DIR=
 # clang-tidy takes one file a run: several share state and report what is not there.
 lint:
 	@clang $(ANALYSE) $(WARNINGS) -fsyntax-only $(SHIM_C) && echo "clang: clean"
-	@set -e; for file in $(SHIM_C); do clang-tidy --quiet $$file -- $(ANALYSE) 2>/dev/null; done; echo "clang-tidy: clean"
+	@printf '%s\n' $(SHIM_C) | xargs -P2 -I FILE clang-tidy --quiet FILE -- $(ANALYSE) 2>/dev/null && echo "clang-tidy: clean"
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance -D_GNU_SOURCE -Iinclude -Ishim shim && echo "cppcheck: clean"
-	@set -e; for file in $(SHIM_C); do gcc $(ANALYSE) -O2 -Wall -Wextra -Werror -fanalyzer -c -o /dev/null $$file; done; echo "gcc -fanalyzer: clean"
+	@printf '%s\n' $(SHIM_C) | xargs -P2 -I FILE gcc $(ANALYSE) -O2 -Wall -Wextra -Werror -fanalyzer -c -o /dev/null FILE && echo "gcc -fanalyzer: clean"
 
 # BENCH="healthy memory throughput recovery" picks parts of it.
 bench: all $(FAULTSERVER)

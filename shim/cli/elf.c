@@ -34,7 +34,7 @@ struct file {
 
 /* ---- bytes ------------------------------------------------------------------------------------------ */
 
-static bool get(const struct file *file, void *out, uint64_t offset, uint64_t size)
+static bool get(const struct file *file, void *out, uint64_t offset, size_t size)
 {
 	return offset <= file->size && size <= file->size - offset &&
 	       pread(file->fd, out, size, (off_t)offset) == (ssize_t)size;
@@ -55,15 +55,14 @@ static uint64_t number(const struct file *file, const unsigned char *at, size_t 
 #define SIZE_OF(file, type) ((file)->wide ? sizeof(Elf64_##type) : sizeof(Elf32_##type))
 
 /* The text at this offset, of at most `limit` bytes; NULL if it does not end there. To be freed. */
-static char *text_at(const struct file *file, uint64_t offset, uint64_t limit)
+static char *text_at(const struct file *file, uint64_t offset, uint64_t most)
 {
 	char text[TEXT_MOST];
 	if (offset > file->size)
 		return NULL;
-	if (limit > file->size - offset)
-		limit = file->size - offset;
-	if (limit > sizeof text)
-		limit = sizeof text;
+	if (most > file->size - offset)
+		most = file->size - offset;
+	size_t limit = most < sizeof text ? (size_t)most : sizeof text;
 	if (!get(file, text, offset, limit) || memchr(text, '\0', limit) == NULL)
 		return NULL;
 	return cli_format("%s", text);
@@ -263,11 +262,11 @@ static unsigned imports_named(const struct file *file, const struct dynamic *dyn
 
 static unsigned read_imports(const struct file *file, struct dynamic *dynamic)
 {
-	uint64_t size = dynamic->strings_size < NAMES_BYTES_MOST ? dynamic->strings_size : NAMES_BYTES_MOST;
+	size_t size = dynamic->strings_size < NAMES_BYTES_MOST ? (size_t)dynamic->strings_size : NAMES_BYTES_MOST;
 	if (dynamic->strings > file->size)
 		return 0;
 	if (size > file->size - dynamic->strings)
-		size = file->size - dynamic->strings;
+		size = (size_t)(file->size - dynamic->strings);
 	count_symbols(file, dynamic);
 	if (dynamic->symbols == 0 || dynamic->symbol_count == 0 || size == 0)
 		return 0;

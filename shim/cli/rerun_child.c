@@ -57,7 +57,7 @@ bool signals_wait(struct signals *signals, int64_t until_ns)
 		int64_t left_ns = until_ns - clock_now_ns();
 		if (signals->stopped_by != 0 || left_ns <= 0)
 			return signals->stopped_by != 0;
-		struct timespec left = {.tv_sec = left_ns / NS_PER_S, .tv_nsec = left_ns % NS_PER_S};
+		struct timespec left = {.tv_sec = (time_t)(left_ns / NS_PER_S), .tv_nsec = (long)(left_ns % NS_PER_S)};
 		struct pollfd file = {.fd = signals->file, .events = POLLIN};
 		ppoll(&file, 1, &left, NULL);
 	}
