@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "host.h"
 
@@ -76,6 +77,27 @@ static int cancelled(char **arguments)
 	return 0;
 }
 
-static const struct scenario scenarios[] = {{"once", once}, {"nested", nested}, {"cancelled", cancelled}};
+static void *looks_up_well(void *found)
+{
+	atomic_fetch_add((_Atomic(int) *)found, look_up() == 0);
+	return NULL;
+}
+
+/* In eight threads. */
+static int many(char **arguments)
+{
+	enum { COUNT = 8 };
+	pthread_t threads[COUNT];
+	_Atomic(int) found = 0;
+	(void)arguments;
+	for (int i = 0; i < COUNT; i++)
+		pthread_create(&threads[i], NULL, looks_up_well, &found);
+	for (int i = 0; i < COUNT; i++)
+		pthread_join(threads[i], NULL);
+	say_number("found", found);
+	return 0;
+}
+
+static const struct scenario scenarios[] = {{"once", once}, {"nested", nested}, {"cancelled", cancelled}, {"many", many}};
 
 int main(int argc, char **argv) { return RUN_SCENARIO(scenarios, argc, argv); }
