@@ -1,5 +1,4 @@
 /* Many non-blocking connects in one event loop, and threads that misuse their descriptors. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,33 +11,12 @@
 
 enum { MOST = 5000 };
 
-/* The thread sanitizer's own wait functions stand before the preloaded ones, and see no atomics while they
- * wait: under it the object's functions are called by address. */
-static typeof(connect) *object_connect = connect;
-static typeof(poll) *object_poll = poll;
-static typeof(epoll_wait) *object_epoll_wait = epoll_wait;
-static typeof(epoll_ctl) *object_epoll_ctl = epoll_ctl;
-static typeof(getsockopt) *object_getsockopt = getsockopt;
-
-static void find_object(void)
-{
-	const char *path = getenv("CROWD_OBJECT");
-	void *object = path != NULL ? dlopen(path, RTLD_NOW) : NULL;
-	if (path == NULL)
-		return;
-	object_connect = (typeof(connect) *)dlsym(object, "connect");
-	object_poll = (typeof(poll) *)dlsym(object, "poll");
-	object_epoll_wait = (typeof(epoll_wait) *)dlsym(object, "epoll_wait");
-	object_epoll_ctl = (typeof(epoll_ctl) *)dlsym(object, "epoll_ctl");
-	object_getsockopt = (typeof(getsockopt) *)dlsym(object, "getsockopt");
-}
-
 static int begin_connect(const struct sockaddr_in *address)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		broken("socket");
-	if (object_connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 && errno != EINPROGRESS)
+	if (connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 && errno != EINPROGRESS)
 		broken("connect");
 	return fd;
 }
@@ -47,7 +25,7 @@ static int error_of(int fd)
 {
 	int error = -1;
 	socklen_t size = sizeof error;
-	if (object_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
 		broken("getsockopt");
 	return error;
 }
@@ -77,11 +55,11 @@ static int loop(char **arguments)
 	for (long i = 0; i < count; i++) {
 		members[i].fd = begin_connect(&address);
 		struct epoll_event event = {.events = edge ? EPOLLOUT | EPOLLET : EPOLLOUT, .data.ptr = &members[i]};
-		if (object_epoll_ctl(epoll, EPOLL_CTL_ADD, members[i].fd, &event) != 0)
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, members[i].fd, &event) != 0)
 			broken("epoll_ctl");
 	}
 	while (connected + failed < count) {
-		int ready = object_epoll_wait(epoll, events, MOST, 20000);
+		int ready = epoll_wait(epoll, events, MOST, 20000);
 		if (ready <= 0)
 			broken("epoll_wait");
 		for (int i = 0; i < ready; i++) {
@@ -92,12 +70,12 @@ static int loop(char **arguments)
 			else
 				connected++;
 			if (!edge)
-				object_epoll_ctl(epoll, EPOLL_CTL_DEL, member->fd, NULL);
+				epoll_ctl(epoll, EPOLL_CTL_DEL, member->fd, NULL);
 		}
 	}
 	say_number("cpu_ms", (long)((cpu_seconds() - before) * 1000));
 	/* What is still to come would come now. */
-	doubled += object_epoll_wait(epoll, events, MOST, 50);
+	doubled += epoll_wait(epoll, events, MOST, 50);
 	say_number("connected", connected);
 	say_number("failed", failed);
 	say_number("doubled", doubled);
@@ -119,17 +97,17 @@ static void *abuses(void *seed)
 		struct pollfd polled = {.fd = fd, .events = POLLOUT};
 		struct epoll_event event = {.events = EPOLLOUT, .data.fd = fd};
 		switch (rand_r(&random) % 4) {
-		case 0: object_poll(&polled, 1, 0); break;
-		case 1: object_poll(&polled, 1, rand_r(&random) % 4); break;
+		case 0: poll(&polled, 1, 0); break;
+		case 1: poll(&polled, 1, rand_r(&random) % 4); break;
 		case 2:
-			object_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-			object_epoll_wait(epoll, &event, 1, rand_r(&random) % 4);
+			epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+			epoll_wait(epoll, &event, 1, rand_r(&random) % 4);
 			break;
 		default: error_of(fd);
 		}
 		if (rand_r(&random) % 4 == 0) {
 			int copy = dup(fd);
-			object_poll(&(struct pollfd){.fd = copy, .events = POLLOUT}, 1, rand_r(&random) % 2);
+			poll(&(struct pollfd){.fd = copy, .events = POLLOUT}, 1, rand_r(&random) % 2);
 			close(copy);
 		}
 		close(fd);
@@ -179,7 +157,7 @@ static int reuse(char **arguments)
 	say_number("foreign", all);
 	/* Backoffs that nobody waits for end here. */
 	for (int i = 0; i < 50; i++)
-		object_poll(NULL, 0, 10);
+		poll(NULL, 0, 10);
 	say_descriptors(&before);
 	return 0;
 }
@@ -188,6 +166,5 @@ static const struct scenario scenarios[] = {{"loop", loop}, {"reuse", reuse}};
 
 int main(int argc, char **argv)
 {
-	find_object();
 	return RUN_SCENARIO(scenarios, argc, argv);
 }
