@@ -148,8 +148,9 @@ int cli_rerun(const struct rerun *rerun)
 	if (config.diag)
 		report_start();
 	signals_open(&signals);
+	sigset_t admitted = signals_admitted(&signals);
 	input_open(&streams.input);
-	output_open(&streams.output, rerun->all_output);
+	output_open(&streams.output, rerun->all_output, &admitted);
 	int status = run_until_done(rerun, &config, &signals, &streams, &interrupted);
 	int error = errno;
 	bool delivered = output_deliver(&streams.output), is_unread = !delivered && errno == EPIPE;

@@ -55,12 +55,13 @@ struct output {
 	enum { OUTPUT_DIRECT, OUTPUT_FILE, OUTPUT_HELD } kind;
 	off_t start;
 	struct kept held;
-	bool delivered; /* more than can be held: it went out */
+	sigset_t waiting; /* what is blocked while it waits for room: see signals_admitted() */
+	bool delivered;   /* more than can be held: it went out */
 	int pipe;
 };
 
 void input_open(struct input *input);
-void output_open(struct output *output, bool all);
+void output_open(struct output *output, bool all, const sigset_t *waiting);
 
 /* A run begins: *child is the descriptor that it is to have, -1: the one that we have. False, errno set, if there is none
  * to be had. */
@@ -98,6 +99,9 @@ struct signals {
 };
 
 void signals_open(struct signals *signals);
+
+/* A mask by which those that end us do so at once. */
+sigset_t signals_admitted(const struct signals *signals);
 
 /* Waits until then; true if a signal ends us. */
 bool signals_wait(struct signals *signals, int64_t until_ns);

@@ -35,6 +35,16 @@ void signals_open(struct signals *signals)
 	signals->file = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+sigset_t signals_admitted(const struct signals *signals)
+{
+	sigset_t mask;
+	sigprocmask(SIG_SETMASK, NULL, &mask);
+	for (size_t i = 0; i < sizeof handed_on / sizeof handed_on[0]; i++)
+		if (ends_us(handed_on[i]) && sigismember(&signals->before, handed_on[i]) == 0)
+			sigdelset(&mask, handed_on[i]);
+	return mask;
+}
+
 /* The terminal has sent it to the command as well (SI_KERNEL); who sends it to us alone means the command. */
 static void take_signals(struct signals *signals, pid_t child)
 {

@@ -1,6 +1,7 @@
 /* What a run has read and written. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,16 +36,18 @@ static void shut(int *file)
 	*file = -1;
 }
 
-static bool write_all(int file, const char *bytes, size_t length)
+/* A reader may be stuck: where there is no room, `waiting` lets the signals through that end us. So much as a pipe that has
+ * room takes without waiting is written at a time. */
+static bool write_all(int file, const char *bytes, size_t length, const sigset_t *waiting)
 {
 	while (length > 0) {
-		ssize_t more = write(file, bytes, length);
-		if (more < 0 && errno == EAGAIN) {
-			struct pollfd room = {.fd = file, .events = POLLOUT};
-			poll(&room, 1, -1);
-		} else if (more < 0 && errno != EINTR) {
+		struct pollfd room = {.fd = file, .events = POLLOUT};
+		if (ppoll(&room, 1, NULL, waiting) < 0 && errno != EINTR)
 			return false;
-		} else if (more > 0) {
+		ssize_t more = write(file, bytes, length < PIPE_BUF ? length : PIPE_BUF);
+		if (more < 0 && errno != EINTR && errno != EAGAIN)
+			return false;
+		if (more > 0) {
 			bytes += more;
 			length -= (size_t)more;
 		}
@@ -154,14 +157,15 @@ static bool is_log(const struct stat *status)
 	return fstat(STDERR_FILENO, &errors) == 0 && errors.st_dev == status->st_dev && errors.st_ino == status->st_ino;
 }
 
-void output_open(struct output *output, bool all)
+void output_open(struct output *output, bool all, const sigset_t *waiting)
 {
 	struct stat status;
-	*output = (struct output){.kind = OUTPUT_DIRECT, .pipe = -1};
+	*output = (struct output){.kind = OUTPUT_DIRECT, .waiting = *waiting, .pipe = -1};
 	if (all || fstat(STDOUT_FILENO, &status) != 0 || is_log(&status))
 		return;
 	int flags = fcntl(STDOUT_FILENO, F_GETFL);
-	if (S_ISREG(status.st_mode) && (flags & O_APPEND) == 0 && (output->start = lseek(STDOUT_FILENO, 0, SEEK_CUR)) >= 0)
+	output->start = lseek(STDOUT_FILENO, 0, SEEK_CUR);
+	if (S_ISREG(status.st_mode) && (flags & O_APPEND) == 0 && output->start == status.st_size)
 		output->kind = OUTPUT_FILE;
 	else if (S_ISREG(status.st_mode) || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))
 		output->kind = OUTPUT_HELD;
@@ -199,7 +203,7 @@ static bool take_output(struct output *output)
 	if (!output->delivered)
 		output_deliver(output);
 	output->delivered = true;
-	if (!write_all(STDOUT_FILENO, piece, (size_t)length))
+	if (!write_all(STDOUT_FILENO, piece, (size_t)length, &output->waiting))
 		shut(&output->pipe); /* as the command itself would learn it */
 	return output->pipe >= 0;
 }
@@ -231,5 +235,5 @@ bool output_deliver(struct output *output)
 {
 	size_t length = output->held.length;
 	output->held.length = 0;
-	return write_all(STDOUT_FILENO, output->held.bytes, length);
+	return write_all(STDOUT_FILENO, output->held.bytes, length, &output->waiting);
 }

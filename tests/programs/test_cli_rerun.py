@@ -1,5 +1,6 @@
 """`retryshim run --rerun`: what is run again, what each run reads, which output goes out, who gets the signals."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -192,6 +193,17 @@ def test_output_to_a_file_is_that_of_the_last_run(tmp_path):
         assert (tmp_path / "out").read_bytes() == start + b"short\n"
 
 
+def test_what_lies_behind_in_a_file_stays(tmp_path):
+    """A file that was opened to be written into (`1<>`): nothing is cut off that no run has written."""
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with open(path, "r+b") as file:
+        file.seek(2)
+        argv = [built(COMMAND), "run", *QUICK, "--rerun", "3", "--", *flaky(2, action='print("ab" * turn, end="", flush=True)')]
+        subprocess.run(argv, env=environment(tmp_path, shim=False), cwd=tmp_path, stdout=file, timeout=60, check=True)
+    assert path.read_bytes() == b"01abab6789"
+
+
 def test_all_output_if_asked_for(tmp_path):
     assert rerun("--rerun", "3", "--rerun-output", "all", argv=flaky(3), cwd=tmp_path).stdout == b"run 1\nrun 2\nrun 3\n"
 
@@ -228,6 +240,19 @@ def test_a_reader_that_is_gone(tmp_path, argv):
     done = subprocess.run(argv, env=environment(tmp_path, shim=False), stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("writes", ["head -c 1000000 /dev/zero", "yes"])
+def test_a_reader_that_is_stuck_can_be_left(tmp_path, writes):
+    """Output that is held, or that passes because it was too much to be held: SIGTERM ends what waits for room."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen([built(COMMAND), "run", *QUICK, "--rerun", "1", "--", "sh", "-c", f"exec {writes}"], stdout=writing,
+                               env=environment(tmp_path, shim=False))
+    os.close(writing)
+    wait_until(lambda: fcntl.ioctl(reading, termios.FIONREAD, bytes(4)) == (65536).to_bytes(4, sys.byteorder), what="a full pipe")
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+    os.close(reading)
 
 
 def test_a_full_disk_is_told(tmp_path):
