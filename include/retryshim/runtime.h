@@ -78,6 +78,9 @@ const char *settings_trace_id(void);
 #define CONFIG_FILE "/etc/retryshim.conf"
 ssize_t config_file_read(const char *path, char text[RULES_BYTES + 1], const char **why);
 
+/* The path of the file that counts beside this environment; NULL: none does. */
+const char *config_file_path(const struct config *environment);
+
 /* ---- real functions --------------------------------------------------------------------------- */
 
 /* The next definition of a libc function behind ours; NULL if there is none. dlsym(3) takes the loader's

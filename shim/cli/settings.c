@@ -39,17 +39,23 @@ static void read_file(const char *path)
 	}
 }
 
+static const char *environment_value(void *context, const char *name)
+{
+	(void)context;
+	return getenv(name);
+}
+
 const struct cli_settings *cli_settings(void)
 {
 	static bool known;
-	const char *path = getenv("RETRY_CONFIG");
+	struct config environment;
 	if (known)
 		return &settings;
 	known = true;
 	settings.rules.sections = 1;
-	if (path == NULL || path[0] == '\0' || !config_accepts(config_find("RETRY_CONFIG"), path))
-		path = CONFIG_FILE;
-	if (strcmp(path, "off") != 0)
+	config_parse(&environment, environment_value, NULL, NULL, NULL);
+	const char *path = config_file_path(&environment);
+	if (path != NULL)
 		read_file(path);
 	return &settings;
 }

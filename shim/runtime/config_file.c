@@ -61,3 +61,10 @@ ssize_t config_file_read(const char *path, char text[RULES_BYTES + 1], const cha
 	errno = error;
 	return length;
 }
+
+const char *config_file_path(const struct config *environment)
+{
+	if (!environment->enabled || strcmp(environment->file, "off") == 0)
+		return NULL;
+	return environment->file[0] != '\0' ? environment->file : CONFIG_FILE;
+}

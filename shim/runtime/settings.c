@@ -94,14 +94,6 @@ static bool read_file(void)
 	return true;
 }
 
-/* NULL: none is to be read. */
-static const char *file_path(void)
-{
-	if (!config.enabled || strcmp(config.file, "off") == 0)
-		return NULL;
-	return config.file[0] != '\0' ? config.file : CONFIG_FILE;
-}
-
 /* ---- once a process ------------------------------------------------------------------------------------------------- */
 
 /* Another thread is at work on what we need: parsing takes microseconds, so the bound is met only
@@ -133,7 +125,7 @@ static bool parse(void)
 	/* Said there, it is the last word. */
 	if (!match_takes_program(&config, settings_program()))
 		config.enabled = 0;
-	file.path = file_path();
+	file.path = config_file_path(&config);
 	if (file.path == NULL || config.file[0] == '\0')
 		atomic_store_explicit(&current, &config, memory_order_release);
 	return true;

@@ -120,6 +120,14 @@ def test_what_a_file_says(tmp_path, destination, attempts, methods):
     assert len([line for line in shown if " default " not in line]) == 5 + (methods == "section")  # the example of --help
 
 
+def test_switched_off_no_file_is_read(tmp_path):
+    """RETRY_ENABLED=0 in the environment is the end of it: no section can switch it on again."""
+    (tmp_path / "conf").write_text("[db:5432]\nenabled = 1\n")
+    done = json.loads(show("--json", "--for", "db:5432", RETRY_CONFIG=str(tmp_path / "conf"), RETRY_ENABLED="0").stdout)
+    assert [(it["value"], it["from"]) for it in done["variables"] if it["name"] == "RETRY_ENABLED"] == [("0", "environment")]
+    assert done["file"] is None
+
+
 def test_a_file_that_is_not_there(tmp_path):
     assert show(RETRY_CONFIG=f"{tmp_path}/none").stdout.splitlines()[-1] == f"{tmp_path}/none is not used: No such file or directory."
     assert json.loads(show("--json").stdout)["file"] is None
