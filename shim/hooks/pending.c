@@ -121,12 +121,14 @@ static __attribute__((noinline)) void replace(struct pending *old, int fd, uint6
 	errno = errno_before;
 }
 
-/* The kernel has taken the length: a family's own size is all that counts of it. */
+/* The kernel has taken the length: a family's own size is all that counts of it. That of AF_INET6 was once without a scope, and
+ * may be so still (SIN6_LEN_RFC2133 in net/ipv6/af_inet6.c): what lies behind it is not the program's address. */
 static inline __attribute__((always_inline)) socklen_t copy_address(struct pending *entry, const struct sockaddr *address, socklen_t length)
 {
+	socklen_t size = length < sizeof entry->address.in6 ? length : sizeof entry->address.in6;
 	switch (address->sa_family) {
 	case AF_INET: memcpy(&entry->address.in, address, sizeof entry->address.in); return sizeof entry->address.in;
-	case AF_INET6: memcpy(&entry->address.in6, address, sizeof entry->address.in6); return sizeof entry->address.in6;
+	case AF_INET6: memcpy(&entry->address.in6, address, size); return size;
 	case AF_UNIX: memcpy(&entry->address.un, address, length); return length;
 	default: return 0;
 	}

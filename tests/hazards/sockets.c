@@ -4,7 +4,9 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "nonblock.h"
@@ -41,6 +43,22 @@ static int wrong_family(char **arguments)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	start_connect(fd, arguments[0]);
 	return report(fd);
+}
+
+/* WHERE: an IPv6 address as long as it was before it had a scope, and nothing readable behind it. */
+static int without_scope(char **arguments)
+{
+	struct sockaddr_storage to;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), length = offsetof(struct sockaddr_in6, sin6_scope_id);
+	char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = socket_for(arguments[0]);
+	if (pages == MAP_FAILED || mprotect(pages + page, page, PROT_NONE) != 0)
+		broken("pages");
+	address_of(arguments[0], &to);
+	memcpy(pages + page - length, &to, length);
+	int error = connect(fd, (struct sockaddr *)(pages + page - length), (socklen_t)length) == 0 ? 0 : errno;
+	say("start", error_name(error));
+	return wait_and_report(fd);
 }
 
 /* ---- closed, and the number used again ------------------------------------------------------------ */
@@ -364,6 +382,7 @@ static const struct scenario scenarios[] = {
 	{"recover", recover},
 	{"impatient", impatient},
 	{"wrong-family", wrong_family},
+	{"without-scope", without_scope},
 	{"reuse", reuse},
 	{"reuse-by-connect", reuse_by_connect},
 	{"unspec", unspec},

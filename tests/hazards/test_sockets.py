@@ -227,6 +227,16 @@ def test_wrong_family(network):  # noqa: F811
     check_untouched(to("::1", "wrong-family"), "EAFNOSUPPORT")
 
 
+def test_an_address_of_the_old_length(network):  # noqa: F811
+    """Nothing behind it is read."""
+    argv = to("::1", "without-scope")
+    without = told_without(argv)
+    with Running(argv, **ENDLESS) as program:
+        result = program.result()
+    assert said(result.stdout) == without
+    assert (without["start"], without["connect"]) == ("EINPROGRESS", "ECONNREFUSED")
+
+
 def check_untouched(argv, name):
     """The same errno, from connect itself."""
     without = told_without(argv)
