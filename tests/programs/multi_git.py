@@ -60,7 +60,7 @@ def backend(handler, bare, body):
 
 
 @contextlib.contextmanager
-def git_server(bare, faults, *, dumb=False):
+def git_server(bare, faults, *, dumb=False, port=0):
     """dumb: files alone, as any web server has them. faults: see above; the key "" is of every path anew."""
     left, seen, lock = {}, [], threading.Lock()
 
@@ -114,7 +114,7 @@ def git_server(bare, faults, *, dumb=False):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # clients go away in the middle
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
