@@ -8,6 +8,7 @@ Each request for a path takes the next of its faults: a status, or `reset` once 
 """
 
 import base64
+import functools
 import hashlib
 import http.server
 import io
@@ -22,6 +23,7 @@ import zipfile
 from harness import need
 from network import PORT
 
+OWN_PROCESSES = ["--pid", "--fork", "--kill-child", "--mount-proc"]  # of unshare: who is killed takes along what it started
 URL = f"http://127.0.0.1:{PORT}"
 
 
@@ -82,6 +84,7 @@ def digest(content, name="sha512"):
     return hashlib.new(name, content)
 
 
+@functools.cache  # gzip notes the time
 def npm_files():
     """A registry with one package, `dep`."""
     manifest, packed = json.dumps({"name": "dep", "version": "1.0.0"}).encode(), io.BytesIO()

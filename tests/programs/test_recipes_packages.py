@@ -8,7 +8,7 @@ import pytest
 from harness import BUILD, PATH, ROOT, SHIM, built, need, wait_until
 from multi_git import NO_SETTINGS, git_server, make_repository
 from network import PORT, PYTHON, network  # noqa: F401
-from recipe_sites import URL, Site, apt_files, npm_files, npm_project, pip_files
+from recipe_sites import OWN_PROCESSES, URL, Site, apt_files, npm_files, npm_project, pip_files
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -53,7 +53,7 @@ class Client:
                "RETRY_MAX_DELAY_MS": str(delay_ms), "RETRY_JITTER": "none", "RETRY_BUDGET_BURST": "100", "RETRY_DIAG": "1",
                "RETRY_DIAG_FORMAT": "json", "RETRY_DIAG_FILE": "/dev/shm/told/diag", **NO_SETTINGS}
         script = script.replace("HOW", how if helped else "")
-        argv = [need("unshare"), "--mount", "--propagation=private", "bash", "-c", f"{PLACE}set +e\n{{ {script}; }} && {look}; status=$?; ls /dev/shm >/dev/shm/told/shm; exit $status"]
+        argv = [need("unshare"), "--mount", "--propagation=private", *OWN_PROCESSES, "bash", "-c", f"{PLACE}set +e\n{{ {script}; }} && {look}; status=$?; ls /dev/shm >/dev/shm/told/shm; exit $status"]
         self.process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def events(self):

@@ -9,6 +9,7 @@ import pytest
 from harness import PATH, ROOT, SHIM, built, need
 from host_state import active_opens
 from network import PORT, network  # noqa: F401
+from recipe_sites import OWN_PROCESSES
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -28,7 +29,7 @@ printf %s {shlex.quote(settings)} >/etc/retryshim.conf; chmod 644 /etc/retryshim
 {before}
 cd /; recipe() {{ sh {RECIPE} "$@"; }}
 """
-    argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", first + script]
+    argv = ["unshare", "--mount", "--propagation=private", *OWN_PROCESSES, "sh", "-c", first + script]
     done = subprocess.run(argv, env={"PATH": PATH}, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
