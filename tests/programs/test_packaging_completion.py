@@ -15,7 +15,7 @@ from harness import BUILD, ROOT, built, need, wait_until
 
 COMPLETION = ROOT / "shim/cli/completion"
 COMMANDS = ["run", "check", "env", "status", "metrics", "report", "tail", "help", "version"]
-EVENTS = {"attempt_failed", "succeeded", "exhausted", "given_up", "not_retryable", "fallback", "unused_value"}
+EVENTS = {"attempt_failed", "succeeded", "exhausted", "given_up", "not_retryable", "fallback", "bad_value", "unused_value"}
 
 # What is offered for a line's last word; what a shell adds to a word (its description, an option's =) is taken off before.
 OFFERS = {

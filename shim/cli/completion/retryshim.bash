@@ -31,7 +31,7 @@ _retryshim_values()
 	--diag-format) echo 'text json' ;;
 	--rerun-output) echo 'last all' ;;
 	--color) echo 'always never auto' ;;
-	--event) echo 'attempt_failed succeeded exhausted given_up not_retryable fallback unused_value' ;;
+	--event) echo 'attempt_failed succeeded exhausted given_up not_retryable fallback bad_value unused_value' ;;
 	--state | --config) [[ $1 != run ]] || echo 'off'; echo 'FILE' ;;
 	--diag-file) echo 'FILE' ;;
 	--diag-dir) echo 'DIR' ;;

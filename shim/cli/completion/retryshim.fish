@@ -96,7 +96,7 @@ complete -c retryshim -n '__retryshim_in tail' -s f -l follow -d 'Go on with wha
 complete -c retryshim -n '__retryshim_in tail' -l no-follow -d 'End at the end of the files'
 complete -c retryshim -n '__retryshim_in tail' -s n -l lines -x -d 'Begin with the last N lines'
 complete -c retryshim -n '__retryshim_in tail' -l all -d 'Lines that are no events too'
-complete -c retryshim -n '__retryshim_in tail' -l event -x -a 'attempt_failed succeeded exhausted given_up not_retryable fallback unused_value' -d 'Only these events'
+complete -c retryshim -n '__retryshim_in tail' -l event -x -a 'attempt_failed succeeded exhausted given_up not_retryable fallback bad_value unused_value' -d 'Only these events'
 complete -c retryshim -n '__retryshim_in tail' -l program -x -d 'Only events of these programs'
 complete -c retryshim -n '__retryshim_in tail' -l target -x -d 'Only events of these targets'
 complete -c retryshim -n '__retryshim_in tail' -l color -f -a 'always never auto' -d Colours
