@@ -80,7 +80,7 @@ static enum elf_result read_header(struct file *file, struct elf *elf)
 	unsigned char header[sizeof(Elf64_Ehdr)] = "";
 	if (!get(file, header, 0, SELFMAG) || memcmp(header, ELFMAG, SELFMAG) != 0)
 		return ELF_IS_NOT;
-	uint64_t here = file->size < sizeof header ? file->size : sizeof header;
+	size_t here = file->size < sizeof header ? (size_t)file->size : sizeof header;
 	if (here < sizeof(Elf32_Ehdr) || !get(file, header, 0, here))
 		return ELF_BROKEN;
 	file->wide = header[EI_CLASS] == ELFCLASS64;
@@ -245,7 +245,7 @@ static unsigned imports_named(const struct file *file, const struct dynamic *dyn
 	unsigned found = 0;
 	uint64_t count = dynamic->symbol_count < SYMBOLS_MOST ? dynamic->symbol_count : SYMBOLS_MOST;
 	for (uint64_t i = 0; i < count; i += SYMBOLS_AT_ONCE) {
-		uint64_t now = count - i < SYMBOLS_AT_ONCE ? count - i : SYMBOLS_AT_ONCE;
+		size_t now = count - i < SYMBOLS_AT_ONCE ? (size_t)(count - i) : SYMBOLS_AT_ONCE;
 		if (!get(file, symbols, dynamic->symbols + i * size, now * size))
 			break;
 		for (const unsigned char *it = symbols; it < symbols + now * size; it += size) {

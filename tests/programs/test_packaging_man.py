@@ -37,7 +37,7 @@ def plain(source):
 
 def options(text):
     """Long option -> the whole line that introduces it, as it reads."""
-    lines = [plain(line) for line in re.findall(r"^\.It Fl .*", text, re.M)]
+    lines = [plain(line) for line in re.findall(r"^\.It Fl .*", text.replace("\\\n", ""), re.M)]
     return {re.search(r"--[a-z-]+", line)[0]: line for line in lines}
 
 
@@ -57,13 +57,14 @@ def test_no_other_command():
     assert re.findall(r"^\.Ss (.*)", COMMAND_PAGE.read_text(), re.M) == COMMANDS
 
 
-def test_options_name_their_variables():
-    """As the help does: `--jitter=J ... RETRY_JITTER)`."""
+def test_options_name_their_defaults_and_variables():
+    """As the help does: `--jitter=J ... (default full; RETRY_JITTER)`."""
     helped = re.split(r"\n +(?:-\w, )?(?=--[a-z])", command("run", "--help"))
     variable = {text.split("=")[0].split()[0]: re.findall(r"RETRY_[A-Z_]+", text) for text in helped if text.startswith("--")}
-    written = options(section(COMMAND_PAGE, "Ss", "run"))
-    for option, line in written.items():
+    default = {text.split("=")[0].split()[0]: re.findall(r"\(default\s+([^\s;]+);", text) for text in helped}
+    for option, line in options(section(COMMAND_PAGE, "Ss", "run")).items():
         assert re.findall(r"RETRY_[A-Z_]+", line) == variable[option][-1:], line
+        assert re.findall(r"default ([^\s;]+);", line) == default[option], line
 
 
 def test_exit_statuses():
