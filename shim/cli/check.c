@@ -150,6 +150,19 @@ static void check_preload(struct check *check)
 
 /* ---- all of it ---------------------------------------------------------------------------------------- */
 
+/* What a script names may hold anything: a carriage return, say, is why it is not found. */
+static void complain(const struct check *check)
+{
+	const struct program *program = &check->program;
+	const char *name = check->words[0];
+	char *started = status_shown(program->words[0]);
+	if (strcmp(name, program->words[0]) == 0)
+		cli_error("cannot check '%s': %s", name, program->complaint);
+	else
+		cli_error("cannot check '%s', which starts '%s': %s", name, started, program->complaint);
+	free(started);
+}
+
 static int inspect(struct check *check)
 {
 	struct config config;
@@ -157,7 +170,7 @@ static int inspect(struct check *check)
 	find_object(check);
 	int status = program_follow(check->words, check->object, program, &check->findings);
 	if (status != CLI_OK) {
-		cli_error("cannot check '%s': %s", program->words[0], program->complaint);
+		complain(check);
 		return status;
 	}
 	check_settings(check, &config);

@@ -300,6 +300,10 @@ char **wrapper_follow(struct program *program, const char *path, const char *obj
 		rest = rest[1] != NULL ? rest + 1 : NULL;
 	if (rest == NULL)
 		return NULL;
+	if (rest[0][0] == '-') { /* `flock FILE -c TEXT` */
+		findings_add(findings, FINDING_WRAPPER_UNCLEAR, path, NULL);
+		return NULL;
+	}
 	hand_on(path, rest[0], findings);
 	return words_joined(rest, NULL);
 }

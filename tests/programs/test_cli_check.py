@@ -303,6 +303,8 @@ def test_chroot(tmp_path):
     (["nice", "-n5", "--", "plain"], "reached", "connect"),
     (["strace", "-f", "-o", "/dev/null", "-e", "trace=network", "plain"], "reached", "connect"),
     (["strace", "-p", "1"], "reached", "no-network"),
+    (["flock", "/dev/null", "plain"], "reached", "connect"),
+    (["flock", "/dev/null", "-c", "plain | cat"], "reached", "wrapper-unclear"),
     (["nice"], "reached", "no-network"),
     (["env"], "reached", "no-network"),
     (["env", "-u"], "reached", "no-network"),
@@ -460,12 +462,14 @@ def test_what_is_no_program(tmp_path, rights):
     (tmp_path / "plain").write_text("x")
     script(tmp_path / "zeros", "\0\0\n")
     script(tmp_path / "lost", "#!/nonexistent/interpreter\n")
+    script(tmp_path / "windows", "#!/bin/sh\r\n")
     (tmp_path / "loop").symlink_to("loop")
     for words, status, message in [
         (["no-such-program"], 127, "cannot check 'no-such-program': No such file or directory"),
         ([""], 127, "cannot check '': No such file or directory"),
-        ([tmp_path / "lost"], 127, "cannot check '/nonexistent/interpreter': No such file or directory"),
-        (["env", "no-such-program"], 127, "cannot check 'no-such-program': No such file or directory"),
+        ([tmp_path / "lost"], 127, f"cannot check '{tmp_path}/lost', which starts '/nonexistent/interpreter': No such file or directory"),
+        ([tmp_path / "windows"], 127, f"cannot check '{tmp_path}/windows', which starts '/bin/sh?': No such file or directory"),
+        (["env", "no-such-program"], 127, "cannot check 'env', which starts 'no-such-program': No such file or directory"),
         ([tmp_path / "folder"], 126, f"cannot check '{tmp_path}/folder': it is no regular file"),
         ([tmp_path / "fifo"], 126, f"cannot check '{tmp_path}/fifo': it is no regular file"),
         (["/dev/null"], 126, "cannot check '/dev/null': it is no regular file"),
