@@ -360,8 +360,11 @@ void pending_tidy(uint64_t mark);
 /* The program's epoll_ctl on a descriptor that has an entry. */
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
 
-/* The first attempt has failed while the program's change was under way: who has met that did not know of it. */
-void pending_change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event);
+/* Something has happened to a healthy entry while the program's change of a registration was under way. The first attempt has
+ * failed, and the entry was claimed: who has met that did not know of the change. Or it has gone well: what was noted is of nobody
+ * any more. `cookie`: what was there before. */
+void pending_changed_meanwhile(struct pending *entry, bool claimed, uint64_t cookie, int epoll, int operation, int fd,
+                               struct epoll_event *event);
 
 /* The same for a registration that is new and of a socket about which there is nothing to know yet. False: it is not such a
  * one, and nothing was done; else *result is the call's. */
@@ -373,13 +376,14 @@ static inline __attribute__((always_inline)) bool pending_epoll_first(int epoll,
 	struct pending *entry = pending_at(number - 1);
 	struct watch *watch = &entry->watches[0];
 	uint32_t claims = atomic_load_explicit(&entry->claims, memory_order_acquire);
-	int none = 0;
+	uint64_t cookie = atomic_load_explicit(&pending_cookies[number - 1], memory_order_relaxed);
+	int none = 0, own = -1;
 	if (pending_state(entry) != PENDING_CONNECTING ||
 	    !atomic_compare_exchange_strong_explicit(&watch->epoll, &none, -1, memory_order_relaxed, memory_order_relaxed))
 		return false;
 	*result = real_epoll_ctl()(epoll, operation, fd, event);
 	if (*result != 0) {
-		atomic_store_explicit(&watch->epoll, 0, memory_order_relaxed);
+		atomic_compare_exchange_strong_explicit(&watch->epoll, &own, 0, memory_order_relaxed, memory_order_relaxed);
 		return true;
 	}
 	atomic_store_explicit(&watch->fd, fd, memory_order_relaxed);
@@ -388,8 +392,10 @@ static inline __attribute__((always_inline)) bool pending_epoll_first(int epoll,
 	atomic_store_explicit(&watch->muted, ARMED, memory_order_relaxed);
 	atomic_store_explicit(&watch->epoll, epoll + 1, memory_order_relaxed);
 	atomic_store_explicit(&pending_datas[number - 1], event->data.u64, memory_order_relaxed);
-	if (atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims || pending_state(entry) != PENDING_CONNECTING)
-		pending_change_again(entry, epoll, operation, fd, event);
+	bool claimed = atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims;
+	if (claimed || pending_state(entry) != PENDING_CONNECTING ||
+	    atomic_load_explicit(&pending_cookies[number - 1], memory_order_relaxed) != cookie)
+		pending_changed_meanwhile(entry, claimed, cookie, epoll, operation, fd, event);
 	return true;
 }
 

@@ -222,14 +222,24 @@ static int control_claimed(struct pending *entry, int epoll, int operation, int 
 	return error != 0 ? -1 : 0;
 }
 
-void pending_change_again(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
+/* The entry has been dropped, and may be another socket's by now. What that one has muted is its own: we note what is not. */
+static void take_back(struct pending *entry, int epoll, int fd)
+{
+	struct watch *watch = pending_watch(entry, epoll, fd);
+	if (watch != NULL && atomic_load_explicit(&watch->muted, RELAXED) == ARMED)
+		atomic_store_explicit(&watch->epoll, 0, RELAXED);
+}
+
+static void change_again(struct pending *entry, uint64_t cookie, int epoll, int operation, int fd, struct epoll_event *event)
 {
 	int errno_before = errno;
 	struct hold hold;
 	hold_begin(&hold);
 	enum pending_state state = pending_claim(entry);
-	bool ours = state != PENDING_FREE && pending_is(entry, fd);
-	if (ours) {
+	bool ours = state != PENDING_FREE && pending_cookie(entry) == cookie && pending_is(entry, fd);
+	if (!ours) {
+		take_back(entry, epoll, fd);
+	} else {
 		forget(entry, epoll, fd);
 		if (operation != EPOLL_CTL_DEL)
 			follow(entry, epoll, operation, fd, event);
@@ -245,19 +255,30 @@ void pending_change_again(struct pending *entry, int epoll, int operation, int f
 	errno = errno_before;
 }
 
+void pending_changed_meanwhile(struct pending *entry, bool claimed, uint64_t cookie, int epoll, int operation, int fd,
+                               struct epoll_event *event)
+{
+	enum pending_state state = pending_state(entry);
+	if (claimed || state == PENDING_CLAIMED) /* which may not have been counted yet */
+		change_again(entry, cookie, epoll, operation, fd, event);
+	else if (state < PENDING_CLAIMED || pending_cookie(entry) != cookie)
+		take_back(entry, epoll, fd);
+}
+
 int pending_epoll_ctl(struct pending *entry, int epoll, int operation, int fd, struct epoll_event *event)
 {
 	if (pending_state(entry) != PENDING_CONNECTING)
 		return control_claimed(entry, epoll, operation, fd, event);
 	/* A healthy one takes no claim, and looks afterwards whether somebody has. */
 	uint32_t claims = atomic_load_explicit(&entry->claims, memory_order_acquire);
+	uint64_t cookie = pending_cookie(entry);
 	int result = real_epoll_ctl()(epoll, operation, fd, event);
 	if (result != 0)
 		return result;
 	if (pending_state(entry) > PENDING_CLAIMED)
 		follow(entry, epoll, operation, fd, event);
 	bool claimed = atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims;
-	if (claimed || pending_state(entry) == PENDING_CLAIMED) /* which may not have been counted yet */
-		pending_change_again(entry, epoll, operation, fd, event);
+	if (claimed || pending_state(entry) != PENDING_CONNECTING || pending_cookie(entry) != cookie)
+		pending_changed_meanwhile(entry, claimed, cookie, epoll, operation, fd, event);
 	return result;
 }

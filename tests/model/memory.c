@@ -304,6 +304,15 @@ FETCH(64, uint64_t, or, |)
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
+/* Its next user finds it as the first one did: what is left of a watch would be taken for that one's. */
+static bool is_blank(const struct pending *entry)
+{
+	for (int i = 0; i < PENDING_WATCHES; i++)
+		if (entry->watches[i].epoll != 0)
+			return false;
+	return true;
+}
+
 void memory_check_end(void)
 {
 	uint32_t entries = 0, failing = 0, quiet = 0;
@@ -314,7 +323,8 @@ void memory_check_end(void)
 		entries += state != PENDING_FREE;
 		failing += pending_table[i].failing;
 		quiet += pending_dues[i] != 0;
-		if (state == PENDING_FREE && (pending_table[i].failing || pending_dues[i] != 0 || pending_cookies[i] != 0))
+		if (state == PENDING_FREE &&
+		    (pending_table[i].failing || pending_dues[i] != 0 || pending_cookies[i] != 0 || !is_blank(&pending_table[i])))
 			violation("entry %u is free and has something left", i);
 	}
 	if (entries != pending_count || failing != pending_failing_count || quiet != pending_quiet_count)

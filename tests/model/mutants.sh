@@ -38,8 +38,10 @@ try "the giving back of a claim" pending_meet.c '/case PENDING_QUIET:/,/return H
 try "the look at the socket's cookie in a pin" pending_find.c 's/return cookie != 0 && socket_cookie(fd) == cookie;/return cookie != 0;/' \
 	"poll with a time-out, and close and connect"
 try "the look whether the error is outdated" pending_meet.c 's/outdated = !made && !is_as_reset(fd)/outdated = false/' "poll, and connect again"
-try "the second change of a registration" pending_watch.c 's/^	if (claimed || pending_state(entry) == PENDING_CLAIMED).*/	if (claimed \&\& claims == 99)/' \
+try "the second change of a registration" pending_watch.c 's/^	if (claimed || state == PENDING_CLAIMED).*/	if (claimed \&\& cookie == 99)/' \
 	"epoll, level, and MOD"
+try "the taking back of what is noted too late" pending_watch.c 's/^	else if (state < PENDING_CLAIMED || pending_cookie(entry) != cookie)$/	else if (false)/' \
+	"epoll, and ADD"
 try "the look after a wait" waiting.c 's/while (result == 0 && clock_now_ns() < end_ns)/while (false)/' "poll"
 try "the arming of registrations" pending_attempt.c 's/^	} else if (pending_is_under_way(error)) {$/&\n		if (false)/' "epoll, level"
 try "the pretence of SO_ERROR" pending_meet.c 's/} else if (pending_retries(entry, pin, error, pretence != EALREADY)) {/} else if (pending_retries(entry, pin, error, false)) {/; s/^		return pretence;/		return error;/' \

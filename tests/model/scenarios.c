@@ -158,6 +158,9 @@ static void add_and_wait(void)
 	epoll_first();
 }
 
+/* The event may be another thread's before epoll_ctl has come back. */
+static void add_first(void) { watch(SET, EPOLL_CTL_ADD, FIRST, EPOLLOUT); }
+
 static void delete_first(void) { watch(SET, EPOLL_CTL_DEL, FIRST, 0); }
 static void modify_first(void) { watch(SET, EPOLL_CTL_MOD, FIRST, EPOLLOUT | EPOLLIN); }
 static void rearm_first(void) { watch(SET, EPOLL_CTL_MOD, FIRST, EPOLLOUT | EPOLLONESHOT); }
@@ -233,6 +236,8 @@ const struct scenario scenarios[] = {
 	{ROW("epoll, level, and close and connect", 1, 2, ANY, 2, set_level, epoll_for_a_while, close_and_reuse)},
 	{ROW("epoll, and poll", 1, 2, ANY, 2, set_level, epoll_first, poll_first)},
 	{ROW("poll, and ADD and epoll", 1, 2, ANY, 2, set_empty, poll_first, add_and_wait)},
+	{ROW("epoll, and ADD", 2, 2, ANY, 2, set_empty, epoll_for_a_while, add_first)},
+	{ROW("poll with a time-out, and ADD", 2, 2, ANY, 2, set_empty, poll_with_time_out, add_first)},
 };
 const size_t scenario_count = sizeof scenarios / sizeof scenarios[0];
 
