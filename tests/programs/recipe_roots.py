@@ -15,6 +15,7 @@ from recipe_sites import OWN_PROCESSES
 NAMES = """set -e
 ROOTS=/dev/shm; mount -t tmpfs -o mode=755 none $ROOTS; : >"$FOLDER/calls"; chmod 777 "$FOLDER" "$FOLDER/calls"
 stand_in() { printf '#!/bin/sh\\necho "%s $*" >>/told/calls\\n%s\\n' "$2" "$3" >"$1/usr/local/sbin/$2"; chmod 755 "$1/usr/local/sbin/$2"; }
+INSTALL='case "$*" in *install*) cp /built/retryshim /usr/local/bin; cp /built/libretryshim.so /usr/local/lib ;; esac'
 root() {
 	mkdir -p $ROOTS/.$1/upper $ROOTS/.$1/work $ROOTS/$1
 	mount -t overlay -o lowerdir=/,upperdir=$ROOTS/.$1/upper,workdir=$ROOTS/.$1/work none $ROOTS/$1
@@ -25,7 +26,7 @@ root() {
 	install -m 755 "$COMMAND" "$SHIM" "$SERVER" $ROOTS/$1/built
 	for name in apt-get apk git; do stand_in $ROOTS/$1 $name; done
 	stand_in $ROOTS/$1 sudo 'exec env -u LD_PRELOAD "$@"'
-	[ -n "$OWN_MAKE" ] || stand_in $ROOTS/$1 make 'case "$*" in *install*) cp /built/retryshim /usr/local/bin; cp /built/libretryshim.so /usr/local/lib ;; esac'
+	[ -n "$OWN_MAKE" ] || stand_in $ROOTS/$1 make "$INSTALL"
 }
 inside() { name=$1; shift; chroot $ROOTS/$name /bin/sh -ec "$@"; }
 """

@@ -53,7 +53,8 @@ class Client:
                "RETRY_MAX_DELAY_MS": str(delay_ms), "RETRY_JITTER": "none", "RETRY_BUDGET_BURST": "100", "RETRY_DIAG": "1",
                "RETRY_DIAG_FORMAT": "json", "RETRY_DIAG_FILE": "/dev/shm/told/diag", **NO_SETTINGS}
         script = script.replace("HOW", how if helped else "")
-        argv = [need("unshare"), "--mount", "--propagation=private", *OWN_PROCESSES, "bash", "-c", f"{PLACE}set +e\n{{ {script}; }} && {look}; status=$?; ls /dev/shm >/dev/shm/told/shm; exit $status"]
+        script = f"{PLACE}set +e\n{{ {script}; }} && {look}\nstatus=$?; ls /dev/shm >/dev/shm/told/shm; exit $status"
+        argv = [need("unshare"), "--mount", "--propagation=private", *OWN_PROCESSES, "bash", "-c", script]
         self.process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def events(self):

@@ -20,6 +20,7 @@ PROGRAMS = {  # by the hook that serves them
 QUICK = """[Service]
 Environment=RETRY_BASE_DELAY_MS=200 RETRY_MULTIPLIER=1 RETRY_MAX_ATTEMPTS=100 RETRY_BUDGET=off RETRY_BREAKER=off
 """
+HARDENED = "ExecStartPre=/bin/sh -c 'grep -qx Seccomp:.2 /proc/self/status && ! touch /usr/local/x 2>/dev/null && touch /tmp/x'\n"
 
 
 def service(command, more="User=daemon"):
@@ -53,7 +54,7 @@ def test_services_recover_together(network, tmp_path):
     for name, command in PROGRAMS.items():
         units[f"{name}-plain.service"] = units[f"{name}.service"] = service(command)
         units[f"{name}.service.d/retryshim.conf"] = everything("daemon")
-        units[f"{name}.service.d/test.conf"] = QUICK
+        units[f"{name}.service.d/test.conf"] = QUICK + HARDENED
     names = " ".join(PROGRAMS)
     status, out, err = systemd_host(units, f"""set -e
 mkdir -p /var/lib/prometheus/node-exporter; chmod 777 /var/lib/prometheus/node-exporter
@@ -85,7 +86,9 @@ def test_a_dynamic_user_forgets(network, tmp_path):
         units[f"{name}.service"] = service(PROGRAMS["blocking"], more)
         units[f"{name}.service.d/retryshim.conf"] = RECIPE
         units[f"{name}.service.d/test.conf"] = QUICK.replace("=100", "=2")
-    script = "for name in forgets keeps; do ! systemctl start $name 2>/dev/null; journalctl -u $name -o cat | grep -c 'Retry attempt 1/2'; ls /dev/shm; done"
+    script = """for name in forgets keeps; do
+! systemctl start $name 2>/dev/null; journalctl -u $name -o cat | grep -c 'Retry attempt 1/2'; ls /dev/shm
+done"""
     assert systemd_host(units, script, tmp_path) == (0, "1\n1\nretryshim-1\n", "")
 
 
