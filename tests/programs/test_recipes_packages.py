@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("network")
 
 # /usr/local holds what make builds; apt has folders of its own, and a root to install into.
 PLACE = """set -e
-install -Dm 755 "$COMMAND" /dev/shm/recipe-$$/bin/retryshim; install -Dm 755 "$SHIM" /dev/shm/recipe-$$/lib/libretryshim.so
-mount -t tmpfs -o mode=755 none /usr/local; mv /dev/shm/recipe-$$/* /usr/local; rmdir /dev/shm/recipe-$$
-mount -t tmpfs -o mode=1777 none /dev/shm; mkdir /dev/shm/told /dev/shm/home; mount --bind "$FOLDER" /dev/shm/told
+mount -t tmpfs -o mode=1777 none /dev/shm
+install -Dm 755 "$COMMAND" /dev/shm/local/bin/retryshim; install -Dm 755 "$SHIM" /dev/shm/local/lib/libretryshim.so
+mount -t tmpfs -o mode=755 none /usr/local; mv /dev/shm/local/* /usr/local; mkdir /dev/shm/told /dev/shm/home; mount --bind "$FOLDER" /dev/shm/told
 for place in /etc/apt /var/lib/apt /var/cache/apt; do mount -t tmpfs -o mode=755 none $place; done
 mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 mkdir -p /dev/shm/root/var/lib/dpkg/updates /dev/shm/root/var/lib/dpkg/info; chmod -R 755 /dev/shm/root; : >/dev/shm/root/var/lib/dpkg/status

@@ -22,9 +22,9 @@ TRY = f"env -i {need('wget')} -q -t 1 -O /dev/null http://127.0.0.1:{PORT}/ || t
 def machine(script, before="", settings="base_delay_ms = 1\nbudget = off\nstate = off\nmax_attempts = 4\n"):
     """Runs a script of sh where /etc is a copy and /usr/local/lib holds the object alone, and `recipe` is the recipe."""
     first = f"""set -e
+mount -t tmpfs -o mode=1777 none /dev/shm
 d=$(mktemp -d); mount -t tmpfs -o mode=755 none $d; cp -a /etc/. $d; mount --bind $d /etc; umount -l $d; rmdir $d
-cp {shlex.quote(built(SHIM))} /dev/shm/object-$$; mount -t tmpfs -o mode=755 none /usr/local/lib
-install -m 644 /dev/shm/object-$$ {OBJECT}; rm /dev/shm/object-$$
+cp {shlex.quote(built(SHIM))} /dev/shm/object; mount -t tmpfs -o mode=755 none /usr/local/lib; install -m 644 /dev/shm/object {OBJECT}
 printf %s {shlex.quote(settings)} >/etc/retryshim.conf; chmod 644 /etc/retryshim.conf; rm -f {LIST}
 {before}
 cd /; recipe() {{ sh {RECIPE} "$@"; }}
@@ -57,8 +57,8 @@ def test_programs_without_an_environment_recover_and_the_way_back():
     assert out.splitlines()[1:] == [OBJECT, "644 0 0"] and "The way back: " in out
     assert active_opens() - before == 1 + 4
     listing = "find /etc -printf '%p %m %U %G %s %l\\n' | sort; find /etc -type f -exec md5sum {} + | sort"
-    status, out, err = machine(f"({listing}) >/dev/shm/b$$; recipe install; recipe undo; ({listing}) >/dev/shm/a$$; "
-                               f"diff /dev/shm/b$$ /dev/shm/a$$ && echo same; rm /dev/shm/[ab]$$; {TRY}")
+    status, out, err = machine(f"({listing}) >/dev/shm/before; recipe install; recipe undo; ({listing}) >/dev/shm/after; "
+                               f"diff /dev/shm/before /dev/shm/after && echo same; {TRY}")
     assert (status, err) == (0, "") and out.splitlines()[-1] == "same"
     assert active_opens() - before == 1 + 4 + 1
 
@@ -93,8 +93,8 @@ def test_refuses_what_would_harm(other):
 
 
 def test_refuses_an_object_of_another_c_library():
-    before = f"""printf '' >/dev/shm/e$$.c; gcc -shared -nostdlib -Wl,-soname,libc.musl.so.1 -o /dev/shm/m$$.so /dev/shm/e$$.c
-printf 'int x;' >/dev/shm/e$$.c; gcc -shared -nostdlib -Wl,--no-as-needed -o {OBJECT} /dev/shm/e$$.c /dev/shm/m$$.so; rm /dev/shm/[em]$$.*"""
+    before = f"""cd /dev/shm; : >empty.c; gcc -shared -nostdlib -Wl,-soname,libc.musl.so.1 -o musl.so empty.c
+gcc -shared -nostdlib -Wl,--no-as-needed -o {OBJECT} empty.c musl.so"""
     refused(OBJECT, "libc.musl.so.1: cannot open shared object file", before)
 
 
