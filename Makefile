@@ -289,17 +289,18 @@ INSTALLED := \
 install: all
 	@set -e; umask 022; for row in $(INSTALLED); do \
 		what=$${row%%:*} row=$${row#*:}; \
-		(set -x; install -D -m $${row%%:*} $$what $(DESTDIR)$${row#*:}); \
+		(set -x; install -D -m $${row%%:*} $$what "$(DESTDIR)$${row#*:}"); \
 	done
 
 uninstall:
-	rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row))))
+	rm -f $(foreach row,$(INSTALLED),"$(DESTDIR)$(lastword $(subst :, ,$(row)))")
 
 # A Debian package of what is installed. Its paths are compiled in, so it has a build folder of its own; nothing of this
 # machine's paths and clock gets in.
 DEB_MULTIARCH ?= $(shell dpkg-architecture -qDEB_HOST_MULTIARCH)
 
 deb:
+	@command -v dpkg-shlibdeps >/dev/null || { echo "make: no dpkg-shlibdeps; on Debian: apt-get install dpkg-dev" >&2; exit 1; }
 	@rm -rf $(B)/deb/root
 	@$(MAKE) --no-print-directory B=$(B)/deb PREFIX=/usr LIBDIR=/usr/lib/$(DEB_MULTIARCH) ZSHDIR=/usr/share/zsh/vendor-completions \
 		CFLAGS='$(CFLAGS) -ffile-prefix-map=$(CURDIR)=.' DESTDIR=$(abspath $(B))/deb/root install

@@ -65,8 +65,11 @@ def test_install_and_uninstall(tmp_path):
 
 
 def test_install_makes_folders_that_everybody_may_enter(tmp_path):
+    tmp_path = tmp_path / "with blank"
     make("install", f"B={BUILD}", f"DESTDIR={tmp_path}", umask=0o077)
     assert {mode for name, mode in listing(tmp_path).items() if (tmp_path / name).is_dir()} == {oct(0o40755)}
+    make("uninstall", f"B={BUILD}", f"DESTDIR={tmp_path}")
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
 # ---- the package ----------------------------------------------------------------------------------------------------
