@@ -46,12 +46,13 @@ bool settings_reject_wanted(void);
 /* What may hold in this process: the environment; once a configuration file was read, what holds without a section, and
  * the families, resume and reject of whatever section has them. NULL when the shim is switched off for this process
  * (RETRY_ENABLED=0, or its program is not taken). Made at the first call, which reads the file that RETRY_CONFIG names.
- * A thread that comes while another one is parsing waits for it, briefly; should that not end (we interrupted it), NULL.
+ * A thread that comes while another one is at work on it waits; should that not end (we interrupted it, or were forked meanwhile),
+ * NULL.
  * The result lives for ever and never changes. */
 const struct config *settings_config(void);
 
-/* What holds for this destination; NULL if it is switched off. For what has failed: the first call reads CONFIG_FILE, unless
- * RETRY_CONFIG says otherwise. */
+/* What holds for this destination; NULL if it is switched off, or as above. For what has failed: the first call reads
+ * CONFIG_FILE, unless RETRY_CONFIG says otherwise. */
 const struct config *settings_for(const struct target *target);
 
 /* Names every malformed variable, by parsing once more. For the one call that tells the user. */

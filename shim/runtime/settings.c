@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "retryshim/rules.h"
 
 /* The standard file is read when something has failed, that of RETRY_CONFIG with the environment. */
 enum stage { UNREAD, PARSING, PARSED, LOADING, LOADED };
 static _Atomic(int) stage;
+static _Atomic(pid_t) worker; /* whose thread is at work, in PARSING and LOADING */
 static _Atomic(const struct config *) current; /* what settings_config() looks at; NULL until it is known */
 
 enum { FAULTS_KEPT = 20 };
@@ -96,16 +99,24 @@ static bool read_file(void)
 
 /* ---- once a process ------------------------------------------------------------------------------------------------- */
 
-/* Another thread is at work on what we need: parsing takes microseconds, so the bound is met only
- * where that thread is the one that we interrupted. */
+/* Another thread is at work on what we need. It may have to wait for a disk, so the bound is met only where that thread is the
+ * one that we interrupted. Of the process that forked us it is not here, and never ends. */
 static bool wait_until(int wanted)
 {
-	for (int turn = 0; turn < 1000; turn++) {
-		if (atomic_load_explicit(&stage, memory_order_acquire) >= wanted)
-			return true;
-		sched_yield();
+	enum { YIELDS = 1000, TURNS = 2 * YIELDS };
+	static const struct timespec moment = {.tv_nsec = NS_PER_MS};
+	for (int turn = 0; turn < TURNS; turn++) {
+		if (atomic_load_explicit(&stage, memory_order_acquire) != wanted - 1)
+			break;
+		pid_t its = atomic_load_explicit(&worker, memory_order_relaxed);
+		if (its != 0 && its != getpid())
+			break;
+		if (turn < YIELDS)
+			sched_yield();
+		else
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
 	}
-	return false;
+	return atomic_load_explicit(&stage, memory_order_acquire) >= wanted;
 }
 
 /* From one stage to the next, by one thread's work. */
@@ -114,6 +125,7 @@ static bool advance(int before, int after, bool (*work)(void))
 	int expected = before;
 	if (!atomic_compare_exchange_strong(&stage, &expected, before + 1))
 		return expected >= after || wait_until(after);
+	atomic_store_explicit(&worker, getpid(), memory_order_relaxed);
 	bool done = work();
 	atomic_store_explicit(&stage, done ? after : before, memory_order_release);
 	return done;
@@ -152,6 +164,9 @@ static bool reach(int wanted)
 	return reached;
 }
 
+/* Still, by a thread that we cannot wait for: the file may say that nothing is to be retried. */
+static bool is_loading(void) { return atomic_load_explicit(&stage, memory_order_acquire) == LOADING; }
+
 const struct config *settings_config(void)
 {
 	const struct config *known = atomic_load_explicit(&current, memory_order_acquire);
@@ -159,6 +174,8 @@ const struct config *settings_config(void)
 		if (!reach(PARSED))
 			return NULL;
 		known = atomic_load_explicit(&current, memory_order_acquire);
+		if (known == NULL && is_loading())
+			return NULL;
 		if (known == NULL) /* its file could not be opened this time */
 			known = &config;
 	}
@@ -172,6 +189,8 @@ const struct config *settings_for(const struct target *target)
 		return NULL;
 	if (atomic_load_explicit(&stage, memory_order_acquire) != LOADED)
 		reach(LOADED);
+	if (is_loading())
+		return NULL;
 	if (atomic_load_explicit(&stage, memory_order_acquire) != LOADED || rules.sections == 0)
 		return &config;
 	const struct config *its = &by_section[rules_section(&rules, target)];

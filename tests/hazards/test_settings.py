@@ -18,6 +18,26 @@ def test_settings_survive_the_program(scenario):
     assert [event["event"] for event in events(result)] == ["attempt_failed"] * 3 + ["exhausted"]
 
 
+def read_slowly(scenario, file, text):
+    file.write_text(text)
+    with LatePort() as port:
+        result = run([compiled("reading", "-rdynamic"), scenario, port.number], config=file, base_delay_ms=1, budget="off", breaker="off")
+    assert result.returncode == 0, result
+    return said(result.stdout), [event["event"] for event in events(result)]
+
+
+def test_child_forked_while_the_file_is_read(tmp_path):
+    """What the file says is not known to it: it retries nothing."""
+    told, seen = read_slowly("child", tmp_path / "file", "[127.0.0.1]\nenabled = 0\n")
+    assert told == {"child": "ECONNREFUSED", "first": "ECONNREFUSED"} and seen == []
+
+
+def test_thread_that_comes_while_the_file_is_read(tmp_path):
+    told, seen = read_slowly("other", tmp_path / "file", "max_attempts = 2\n")
+    assert told == {"other": "ECONNREFUSED", "first": "ECONNREFUSED"}
+    assert sorted(seen) == ["attempt_failed"] * 2 + ["exhausted"] * 2
+
+
 # Obeyed, they would keep the program for an hour, and would be told of.
 HOSTILE = {**ENDLESS, "max_attempts": 2, "timeout": 20}
 
