@@ -156,6 +156,8 @@ int cli_rerun(const struct rerun *rerun)
 	bool delivered = output_deliver(&streams.output), is_unread = !delivered && errno == EPIPE;
 	if (!delivered && !is_unread)
 		cli_error("cannot write what '%s' has written: %s", rerun->program[0], strerror(errno));
+	if (delivered)
+		output_leave(&streams.output);
 	free(streams.input.kept.bytes);
 	free(streams.output.held.bytes);
 	if (interrupted)

@@ -75,7 +75,7 @@ void input_go_on(struct input *input, short source, short sink);
 struct pollfd output_source(const struct output *output);
 void output_go_on(struct output *output, short source);
 
-/* A run is over: what is there is taken, the pipes are closed. */
+/* A run is over: what is there is taken. A process that the command has left behind may keep its output open. */
 void input_end(struct input *input);
 void output_end(struct output *output);
 
@@ -87,6 +87,10 @@ bool output_rewind(struct output *output);
 
 /* That run was the last one. False, errno set, if its output could not be written. */
 bool output_deliver(struct output *output);
+
+/* What such a process writes from now on (tee(1) in `exec > >(tee log)`) is its reader's as well: a child of ours hands it
+ * on, so that nobody else waits for it. */
+void output_leave(struct output *output);
 
 /* ---- one run --------------------------------------------------------------------------------------- */
 

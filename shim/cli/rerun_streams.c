@@ -214,18 +214,19 @@ void output_go_on(struct output *output, short source)
 		take_output(output);
 }
 
-/* A process that the command has left behind may keep the pipe open: nobody waits for that. */
+/* As much as the command can have left in it: others may go on writing. */
 void output_end(struct output *output)
 {
-	while (output->pipe >= 0 && take_output(output))
+	int pieces = output->pipe >= 0 ? fcntl(output->pipe, F_GETPIPE_SZ) / PIECE + 1 : 0;
+	while (pieces-- > 0 && output->pipe >= 0 && take_output(output))
 		;
-	shut(&output->pipe);
 }
 
 bool output_can_rewind(const struct output *output) { return !output->delivered; }
 
 bool output_rewind(struct output *output)
 {
+	shut(&output->pipe);
 	output->held.length = 0;
 	return output->kind != OUTPUT_FILE || (ftruncate(STDOUT_FILENO, output->start) == 0 &&
 	                                       lseek(STDOUT_FILENO, output->start, SEEK_SET) == output->start);
@@ -236,4 +237,23 @@ bool output_deliver(struct output *output)
 	size_t length = output->held.length;
 	output->held.length = 0;
 	return write_all(STDOUT_FILENO, output->held.bytes, length, &output->waiting);
+}
+
+void output_leave(struct output *output)
+{
+	if (output->pipe >= 0 && fork() == 0) {
+		sigprocmask(SIG_SETMASK, &output->waiting, NULL);
+		/* Nothing else is kept open for as long as that takes. */
+		if (dup2(output->pipe, STDIN_FILENO) < 0)
+			_exit(1);
+		close(STDERR_FILENO);
+		closefrom(STDERR_FILENO + 1);
+		fcntl(STDIN_FILENO, F_SETFL, 0);
+		output->pipe = STDIN_FILENO;
+		output->delivered = true;
+		while (take_output(output))
+			;
+		_exit(0);
+	}
+	shut(&output->pipe);
 }
