@@ -71,7 +71,10 @@ static const char *message_of(int status)
 	if (!WIFSIGNALED(status))
 		return NULL;
 	const char *name = sigabbrev_np(WTERMSIG(status));
-	snprintf(text, sizeof text, "killed by SIG%s", name != NULL ? name : "?");
+	if (name != NULL)
+		snprintf(text, sizeof text, "killed by SIG%s", name);
+	else /* a real-time one */
+		snprintf(text, sizeof text, "killed by signal %d", WTERMSIG(status));
 	return text;
 }
 

@@ -229,14 +229,15 @@ static const char *look_up(void *context, const char *name)
 	return option >= 0 && run->values[option] != NULL ? run->values[option] : getenv(name);
 }
 
-static void tell(struct run *run, const struct findings *findings, bool suits)
+/* About a program, which is not the first word where that is env or a script. */
+static void tell(struct run *run, const struct program *program, const struct findings *findings, bool suits)
 {
 	struct config config;
 	config_parse(&config, look_up, run, NULL, NULL);
 	for (const struct found *found = findings->first; found != NULL; found = found->next) {
 		if (finding_rows[found->finding].reach < REACH_PARTLY || (suits && config.diag == 0))
 			continue;
-		cli_error("%s: %s. %s%s", run->program[0], found->text, found->advice,
+		cli_error("%s: %s. %s%s", program->words[0], found->text, found->advice,
 		          suits ? "" : " Until then it runs without retries, and so does what it starts.");
 	}
 }
@@ -253,9 +254,9 @@ static void suit_object(struct run *run, char **object)
 		char *suits = check_object(&program, *object, &findings);
 		if (suits != NULL) {
 			check_loading(&program, &way);
-			tell(run, &way, true);
+			tell(run, &program, &way, true);
 		} else {
-			tell(run, &findings, false);
+			tell(run, &program, &findings, false);
 		}
 		free(*object);
 		*object = suits;

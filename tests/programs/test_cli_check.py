@@ -375,7 +375,7 @@ def test_run_says_what_cannot_take_the_object(kinds, refused, name, what, way):
     assert direct.stderr, "the loader is expected to complain"
     done = run_by(COMMAND, "--", *way, program, refused)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf"retryshim: {re.escape(str((way or [program])[0]))}: {re.escape(what)} .* Until then it runs without retries, "
+    assert re.fullmatch(rf"retryshim: {re.escape(str(program))}: {re.escape(what)} .* Until then it runs without retries, "
                         r"and so does what it starts\.\n", done.stderr)
 
 

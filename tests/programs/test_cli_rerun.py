@@ -312,13 +312,13 @@ def test_signals_reach_the_command(tmp_path):
         assert started.process.wait(20) == 4 and runs(tmp_path) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGRTMIN])
 def test_a_command_that_is_killed(tmp_path, number):
     result = rerun("--rerun", "2", argv=["sh", "-c", f"echo x >>runs; kill -{number.value} $$"], cwd=tmp_path)
     assert result.returncode == -number and (tmp_path / "runs").read_text() == "x\n" and told(result) == ["not_retryable"]
     result = rerun("--rerun", "2", "--rerun-on", f"{128 + number}", argv=["sh", "-c", f"echo x >>again; kill -{number.value} $$"], cwd=tmp_path)
     assert result.returncode == -number and (tmp_path / "again").read_text() == "x\n" * 3
-    assert events(result)[0]["message"] == f"killed by {number.name}"
+    assert events(result)[0]["message"] == f"killed by {number.name if number < signal.SIGRTMIN else f'signal {number.value}'}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
