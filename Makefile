@@ -304,7 +304,7 @@ deb:
 	@rm -rf $(B)/deb/root
 	@$(MAKE) --no-print-directory B=$(B)/deb PREFIX=/usr LIBDIR=/usr/lib/$(DEB_MULTIARCH) ZSHDIR=/usr/share/zsh/vendor-completions \
 		CFLAGS='$(CFLAGS) -ffile-prefix-map=$(CURDIR)=.' DESTDIR=$(abspath $(B))/deb/root install
-	@packaging/deb/build $(B)/deb $(B)
+	@scripts/deb/build $(B)/deb $(B)
 
 clean:
 	rm -rf $(B)

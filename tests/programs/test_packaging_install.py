@@ -119,7 +119,7 @@ def test_two_builds_are_the_same_bytes(package, tmp_path):
         shutil.copyfile(ROOT / name, copy / name)
     for name in ("include", "packaging", "shim"):
         shutil.copytree(ROOT / name, copy / name, copy_function=shutil.copyfile)
-    (copy / "packaging/deb/build").chmod(0o700)
+    (copy / "scripts/deb/build").chmod(0o700)
     again = build_package(copy, copy / "build", env={"SOURCE_DATE_EPOCH": EPOCH, "TZ": "Asia/Tokyo"}, umask=0o077)
     assert again.name == package.name
     assert again.read_bytes() == package.read_bytes()
@@ -268,7 +268,7 @@ PRELOADS = {
 def test_what_names_it(case, tmp_path):
     text, refuses = PRELOADS[case]
     script = tmp_path / "prerm"
-    script.write_text((ROOT / "packaging/deb/prerm").read_text().replace("@OBJECT@", f"/usr/lib/x/{OBJECT}"))
+    script.write_text((ROOT / "scripts/deb/prerm").read_text().replace("@OBJECT@", f"/usr/lib/x/{OBJECT}"))
     for place in ("usr/lib/x", "usr/local/lib"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / OBJECT).touch()

@@ -10,7 +10,8 @@ _retryshim_options()
 		--breaker= --breaker-threshold= --breaker-open= --metrics= --metrics-namespace= --operation= --config=
 		--diag --diag-file= --diag-dir= --diag-format= --rerun= --rerun-on= --rerun-output= --rerun-timeout= --print
 		--usage --help' ;;
-	check | env) echo '--json --usage --help' ;;
+	check) echo '--json --usage --help' ;;
+	env) echo '--for= --json --usage --help' ;;
 	status) echo '--json --reset --state= --watch --usage --help' ;;
 	metrics) echo '--state= --usage --help' ;;
 	report) echo '--title= --usage --help' ;;

@@ -84,6 +84,7 @@ complete -c retryshim -n '__retryshim_in run' -l rerun-timeout -x -d 'Begin no o
 complete -c retryshim -n '__retryshim_in run' -l print -d 'Show the variables that would be set'
 
 complete -c retryshim -n '__retryshim_in check env status' -l json -d 'One JSON object'
+complete -c retryshim -n '__retryshim_in env' -l for -x -d 'What holds for this destination'
 complete -c retryshim -n '__retryshim_in status' -l reset -d 'Forget a destination, or all'
 complete -c retryshim -n '__retryshim_in status' -l watch -d 'Show it again and again'
 complete -c retryshim -n '__retryshim_in status metrics' -l state -r -F -d 'This state file'
