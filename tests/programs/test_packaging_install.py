@@ -117,7 +117,7 @@ def test_two_builds_are_the_same_bytes(package, tmp_path):
     copy.mkdir()
     for name in ("Makefile", "LICENSE"):
         shutil.copyfile(ROOT / name, copy / name)
-    for name in ("include", "packaging", "shim"):
+    for name in ("include", "scripts", "shim"):
         shutil.copytree(ROOT / name, copy / name, copy_function=shutil.copyfile)
     (copy / "scripts/deb/build").chmod(0o700)
     again = build_package(copy, copy / "build", env={"SOURCE_DATE_EPOCH": EPOCH, "TZ": "Asia/Tokyo"}, umask=0o077)
