@@ -47,4 +47,12 @@ expect "reaches thread-local storage without a call" "" "$(nm -D --undefined-onl
 newest=$(printf '%s\n' "$(objdump -T "$object" | sed -n 's/.*(GLIBC_\([0-9.]*\)).*/\1/p')" 2.17 | sort -uV | tail -1)
 expect "needs no newer glibc than 2.17" 2.17 "$newest"
 expect "is loaded by loaders of old" "" "$(readelf -dW "$object" | grep -E 'RELR' || true)"
+# What compilers have marked so (-fcf-protection) a processor holds it to, in what is written by hand too.
+if readelf -nW "$object" | grep -q IBT; then
+	expect "each exported function begins as an indirect branch may" "" "$(
+		objdump -d --no-show-raw-insn "$object" | awk -v names="$(nm -D --defined-only "$object" | awk '$2 == "T" { sub("@.*", "", $3); print $3 }' | tr '\n' ' ')" '
+			BEGIN { count = split(names, list, " "); for (i = 1; i <= count; i++) exported["<" list[i] ">:"] = 1 }
+			begun { if ($2 != "endbr64") print name; begun = 0 }
+			$2 in exported { begun = 1; name = $2 }')"
+fi
 exit $failed

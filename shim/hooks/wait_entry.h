@@ -33,6 +33,13 @@
 /* The thread sanitizer sees compiled code alone. */
 #if defined(__x86_64__) && !defined(__ILP32__) && !WAIT_SEES_THREADS
 
+/* Where a compiler puts it before each function that may be called by a pointer, the object is marked as one that has it. */
+#if defined(__CET__) && (__CET__ & 1) != 0
+#define WAIT_LANDING "\tendbr64\n"
+#else
+#define WAIT_LANDING
+#endif
+
 #define WAIT_PUSH(register) "\tpush %" #register "\n\t.cfi_adjust_cfa_offset 8\n"
 
 /* `pushes`: of an odd number of registers, the last first, since calls want the stack aligned to 16 bytes; `size`: theirs. */
@@ -42,7 +49,7 @@
 	        "\t.globl " #name "\n"                  \
 	        "\t.type " #name ", @function\n"        \
 	        #name ":\n"                             \
-	        "\t.cfi_startproc\n"                    \
+	        "\t.cfi_startproc\n" WAIT_LANDING       \
 	        "\tcmpl $0, pending_count(%rip)\n"      \
 	        "\tjne shim_" #name "\n"                \
 	        pushes                                  \
