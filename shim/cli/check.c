@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/check.h"
+#include "cli/settings.h"
 #include "cli/status.h"
 #include "retryshim/cli.h"
 #include "retryshim/policy.h"
@@ -90,7 +91,34 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 /* ---- what stands between the object and any program -------------------------------------------------- */
 
-static const char *look_up(void *context, const char *name) { return program_variable(context, name); }
+/* A program's settings where a section of the configuration file counts; 0: where none does. */
+struct its_settings {
+	const struct program *program;
+	int section;
+};
+
+static const char *look_up(void *context, const char *name)
+{
+	const struct its_settings *its = context;
+	return rules_value(&cli_settings()->rules, its->section, config_find(name), program_variable(its->program, name), NULL);
+}
+
+/* Somewhere; what the environment says of it is the end of it. */
+static bool is_enabled(const struct program *program)
+{
+	static const char name[] = "RETRY_ENABLED";
+	struct config config;
+	enum rules_origin origin;
+	const struct rules *rules = &cli_settings()->rules;
+	bool enabled = false;
+	rules_value(rules, 0, config_find(name), program_variable(program, name), &origin);
+	int sections = origin == ORIGIN_ENVIRONMENT ? 1 : rules->sections;
+	for (int section = 0; section < sections && !enabled; section++) {
+		config_parse(&config, look_up, &(struct its_settings){program, section}, NULL, NULL);
+		enabled = config.enabled != 0;
+	}
+	return enabled;
+}
 
 static void find_object(struct check *check)
 {
@@ -121,16 +149,17 @@ static void check_settings(struct check *check, struct config *config)
 {
 	struct program *program = &check->program;
 	struct findings *findings = &check->findings;
-	config_parse(config, look_up, program, NULL, NULL);
+	struct its_settings its = {program, 0};
+	config_parse(config, look_up, &its, NULL, NULL);
 	const struct {
 		int64_t on;
 		const char *variable;
 	} families[] = {{config->nonblock, "RETRY_NONBLOCK"}, {config->dns, "RETRY_DNS"}, {config->curl, "RETRY_CURL"}};
-	if (config->enabled == 0)
-		findings_add(findings, FINDING_DISABLED, NULL, program_variable(program, "RETRY_ENABLED"));
+	if (!is_enabled(program))
+		findings_add(findings, FINDING_DISABLED, NULL, look_up(&its, "RETRY_ENABLED"));
 	for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
 		if (families[i].on == 0) {
-			char *what = cli_format("%s=%s", families[i].variable, program_variable(program, families[i].variable));
+			char *what = cli_format("%s=%s", families[i].variable, look_up(&its, families[i].variable));
 			findings_add(findings, FINDING_FAMILY_OFF, NULL, what);
 			free(what);
 		}

@@ -25,17 +25,17 @@ const struct finding_row finding_rows[FINDINGS] = {
 	[FINDING_DISABLED] = {
 		REACH_NOT, "disabled",
 		"RETRY_ENABLED={what} is set: the shim is loaded, and lets everything pass",
-		"Unset RETRY_ENABLED.",
+		"'retryshim env' tells where: unset it there.",
 	},
 	[FINDING_SKIPPED] = {
 		REACH_NOT, "skipped",
 		"RETRY_PROGRAMS or RETRY_SKIP_PROGRAMS leaves out programs named {what}",
-		"Change these variables.",
+		"'retryshim env' tells where they are set: change them there.",
 	},
 	[FINDING_FAMILY_OFF] = {
 		REACH_PARTLY, "family-off",
 		"{what} is set: that part of the network is left alone",
-		"Unset it.",
+		"'retryshim env' tells where: unset it there.",
 	},
 	[FINDING_KEEPS_DEEPBIND] = {
 		REACH_PARTLY, "keeps-deepbind",

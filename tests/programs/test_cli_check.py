@@ -340,6 +340,27 @@ def test_environment(refused, variables, reach, key):
         assert not events(run(["curl", "-sS", f"http://127.0.0.1:{refused}/"], env=variables, base_delay_ms=1))
 
 
+@pytest.mark.parametrize("text,variables,reach,key", [
+    ("enabled = 0\n", {}, "not", "disabled"),
+    ("enabled = 0\n", {"RETRY_ENABLED": "1"}, "reached", "curl"),
+    ("enabled = 0\n[127.0.0.1]\nenabled = 1\n", {}, "reached", "curl"),
+    ("[127.0.0.1]\nenabled = 1\n", {"RETRY_ENABLED": "0"}, "not", "disabled"),
+    ("skip_programs = cu*\n", {}, "not", "skipped"),
+    ("curl = 0\n", {}, "partly", "family-off"),
+])
+def test_configuration_file(tmp_path, refused, text, variables, reach, key):
+    (tmp_path / "conf").write_text(text)
+    variables = {"RETRY_CONFIG": f"{tmp_path}/conf", **variables}
+    told = checked("curl", env=environment(**variables))
+    assert (told["reach"], key in keys(told)) == (reach, True), told
+    assert bool(events(run(["curl", "-sS", f"http://127.0.0.1:{refused}/"], env=variables, base_delay_ms=1))) == (reach != "not")
+
+
+def test_switched_off_behind_env(tmp_path):
+    (tmp_path / "conf").write_text("[127.0.0.1]\nenabled = 1\n")
+    assert "disabled" in keys(checked("env", "RETRY_ENABLED=0", "curl", env=environment(RETRY_CONFIG=f"{tmp_path}/conf")))
+
+
 def test_deepbind_is_kept():
     assert keys(checked("php", env=environment(RETRY_DEEPBIND="keep")), "partly") == ["keeps-deepbind"]
 
