@@ -231,6 +231,20 @@ static char **follow_env(struct program *program, struct findings *findings)
 	return words;
 }
 
+/* ---- retryshim -------------------------------------------------------------------------------------- */
+
+/* `retryshim run [OPTION...] -- PROGRAM` */
+static char **follow_run(const struct program *program, struct findings *findings)
+{
+	char **rest = program->words[1] != NULL && strcmp(program->words[1], "run") == 0 ? program->words + 2 : NULL;
+	while (rest != NULL && *rest != NULL && strcmp(*rest, "--") != 0)
+		rest++;
+	if (rest == NULL || *rest == NULL || rest[1] == NULL)
+		return NULL;
+	hand_on(program->path, rest[1], findings);
+	return words_joined(rest + 1, NULL);
+}
+
 /* ---- the others ------------------------------------------------------------------------------------- */
 
 /* `chroot ROOT PROGRAM`: our path has to be there inside, too. The program itself lies inside as well, and is left alone. */
@@ -276,6 +290,8 @@ char **wrapper_follow(struct program *program, const char *path, const char *obj
 	const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
 	if (strcmp(name, "env") == 0)
 		return follow_env(program, findings);
+	if (strcmp(name, "retryshim") == 0)
+		return follow_run(program, findings);
 	const struct wrapper *wrapper = find(name);
 	if (wrapper == NULL)
 		return NULL;

@@ -319,6 +319,13 @@ def test_wrappers(tmp_path, kinds, words, reach, key):
     assert (told["reach"], key in keys(told)) == (reach, True), told
 
 
+def test_itself():
+    """The signs that it looks for are in its own file."""
+    assert keys(checked(COMMAND, "run", "--rerun", "2", "--", "curl"))[:2] == ["wrapper", "curl"]
+    told = checked(COMMAND, "status")
+    assert told["reach"] == "reached" and not {"go", "go-lookups", "curl-inside", "raw-connect"} & set(keys(told)), told
+
+
 # ---- what stands between ----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("variables,reach,key", [
