@@ -390,7 +390,7 @@ static inline __attribute__((always_inline)) bool pending_epoll_first(int epoll,
 	atomic_store_explicit(&watch->events, event->events, memory_order_relaxed);
 	atomic_store_explicit(&watch->data, event->data.u64, memory_order_relaxed);
 	atomic_store_explicit(&watch->muted, ARMED, memory_order_relaxed);
-	atomic_store_explicit(&watch->epoll, epoll + 1, memory_order_relaxed);
+	atomic_store_explicit(&watch->epoll, epoll + 1, memory_order_release); /* the rest of it first */
 	atomic_store_explicit(&pending_datas[number - 1], event->data.u64, memory_order_relaxed);
 	bool claimed = atomic_fetch_add_explicit(&entry->claims, 0, memory_order_acq_rel) != claims;
 	if (claimed || pending_state(entry) != PENDING_CONNECTING ||

@@ -156,7 +156,8 @@ static inline __attribute__((always_inline)) uint32_t find_first(int epoll, uint
 static inline __attribute__((always_inline)) bool is_well(int epoll, const struct epoll_event *event, uint32_t number)
 {
 	const struct watch *watch = &pending_at(number)->watches[0];
-	return atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1 && atomic_load_explicit(&watch->data, RELAXED) == event->data.u64 &&
+	return atomic_load_explicit(&watch->epoll, memory_order_acquire) == epoll + 1 &&
+	       atomic_load_explicit(&watch->data, RELAXED) == event->data.u64 &&
 	       ((event->events & EPOLLOUT) != 0 || (atomic_load_explicit(&watch->events, RELAXED) & EPOLLOUT) == 0) &&
 	       pending_went_well(number);
 }

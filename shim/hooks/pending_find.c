@@ -146,7 +146,7 @@ static struct watch *watch_in(struct pending *entry, int epoll, uint64_t data)
 {
 	for (int i = 0; i < PENDING_WATCHES; i++) {
 		struct watch *watch = &entry->watches[i];
-		if (atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1 &&
+		if (atomic_load_explicit(&watch->epoll, memory_order_acquire) == epoll + 1 &&
 		    atomic_load_explicit(&watch->data, RELAXED) == data)
 			return watch;
 	}

@@ -73,7 +73,7 @@ void pending_arm(struct pending *entry)
 
 /* ---- what is registered --------------------------------------------------------------------------- */
 
-static bool in_set(const struct watch *watch, int epoll) { return atomic_load_explicit(&watch->epoll, RELAXED) == epoll + 1; }
+static bool in_set(const struct watch *watch, int epoll) { return atomic_load_explicit(&watch->epoll, memory_order_acquire) == epoll + 1; }
 
 bool pending_is_watched(const struct pending *entry, int epoll)
 {
@@ -121,7 +121,7 @@ struct watch *pending_note(struct pending *entry, int epoll, const struct epoll_
 	atomic_store_explicit(&watch->data, it->data, RELAXED);
 	if (!known)
 		atomic_store_explicit(&watch->muted, ARMED, RELAXED);
-	atomic_store_explicit(&watch->epoll, epoll + 1, RELAXED);
+	atomic_store_explicit(&watch->epoll, epoll + 1, memory_order_release);
 	pending_watch_changed(entry, watch);
 	return watch;
 }
