@@ -99,13 +99,13 @@ static bool read_file(void)
 
 /* ---- once a process ------------------------------------------------------------------------------------------------- */
 
-/* Another thread is at work on what we need. It may have to wait for a disk, so the bound is met only where that thread is the
- * one that we interrupted. Of the process that forked us it is not here, and never ends. */
+/* Another thread is at work on what we need. Parsing takes microseconds; a file may have to be waited for, but not by the child of
+ * the process that reads it, where that thread is not. So the bound is met only where it is the one that we interrupted. */
 static bool wait_until(int wanted)
 {
 	enum { YIELDS = 1000, TURNS = 2 * YIELDS };
 	static const struct timespec moment = {.tv_nsec = NS_PER_MS};
-	for (int turn = 0; turn < TURNS; turn++) {
+	for (int turn = 0; turn < (wanted == LOADED ? TURNS : YIELDS); turn++) {
 		if (atomic_load_explicit(&stage, memory_order_acquire) != wanted - 1)
 			break;
 		pid_t its = atomic_load_explicit(&worker, memory_order_relaxed);
@@ -125,7 +125,8 @@ static bool advance(int before, int after, bool (*work)(void))
 	int expected = before;
 	if (!atomic_compare_exchange_strong(&stage, &expected, before + 1))
 		return expected >= after || wait_until(after);
-	atomic_store_explicit(&worker, getpid(), memory_order_relaxed);
+	if (after == LOADED) /* healthy processes do not ask */
+		atomic_store_explicit(&worker, getpid(), memory_order_relaxed);
 	bool done = work();
 	atomic_store_explicit(&stage, done ? after : before, memory_order_release);
 	return done;
