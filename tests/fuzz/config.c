@@ -1,18 +1,15 @@
 /* The environment: the RETRY_* variables, and TRACEPARENT.
  *
- * An input is an environment, a string a line, as it is captured and parsed once in a process: settings.c is part of this file,
+ * An input is an environment, a string a line, as it is captured once in a process: settings_capture.c is part of this file,
  * so that it can begin anew.
  */
 #include "fuzz.h"
 
 #include <math.h>
 
-#include "runtime/settings.c"
+#include "runtime/settings_capture.c"
 
 enum { ENTRIES_MOST = 64 };
-
-void hold_begin(struct hold *hold) { (void)hold; }
-void hold_end(const struct hold *hold) { (void)hold; }
 
 /* As section 1 of the design has them, once more. */
 static const struct number {
@@ -51,7 +48,7 @@ static const struct kept {
 	const char *otherwise;
 } texts[] = {
 #define TEXT(name, member, otherwise) {name, offsetof(struct config, member), otherwise}
-	TEXT("RETRY_METHODS", methods, "GET,HEAD,PUT,DELETE,OPTIONS,TRACE"), TEXT("RETRY_HOSTS", hosts, ""),
+	TEXT("RETRY_CONFIG", file, ""), TEXT("RETRY_METHODS", methods, "GET,HEAD,PUT,DELETE,OPTIONS,TRACE"), TEXT("RETRY_HOSTS", hosts, ""),
 	TEXT("RETRY_SKIP_HOSTS", skip_hosts, ""), TEXT("RETRY_PROGRAMS", programs, ""), TEXT("RETRY_SKIP_PROGRAMS", skip_programs, ""),
 	TEXT("RETRY_STATE", state, ""), TEXT("RETRY_FALLBACK", fallback, ""), TEXT("RETRY_METRICS", metrics, ""),
 	TEXT("RETRY_METRICS_NAMESPACE", metrics_namespace, "RetryShim"), TEXT("RETRY_OPERATION", operation, ""),
@@ -207,7 +204,13 @@ static void begin_anew(size_t bytes)
 	memset(captured, 0, bytes < sizeof captured ? bytes : sizeof captured);
 	memset(trace_id, 0, sizeof trace_id);
 	memset(program, 0, sizeof program);
-	stage = STAGE_NONE;
+	stage = NOT_YET;
+}
+
+static const char *captured_value(void *context, const char *name)
+{
+	(void)context;
+	return settings_value(name);
 }
 
 static void check_environment(char **entries)
@@ -217,17 +220,14 @@ static void check_environment(char **entries)
 	environ = entries;
 	settings_capture();
 	environ = before;
-	const struct config *parsed = settings_config();
-	PROMISE(parsed == NULL || (parsed == &config && config.enabled == 1));
-	/* Which programs are taken does not show in the variables. */
-	if (!match_takes_program(&config, settings_program()))
-		PROMISE(parsed == NULL);
-	config_parse(&config, captured_value, NULL, NULL, NULL);
+	struct config config;
 	complaints = 0;
-	settings_complaints(complain, entries);
+	config_parse(&config, captured_value, NULL, complain, entries);
 	PROMISE(complaints == check_config(&config, entries));
 	PROMISE(!config.diag || settings_diag_wanted());
-	PROMISE((config.breaker == BREAKER_REJECT) == settings_reject_wanted());
+	/* A file that is named may want it, too. */
+	PROMISE(settings_reject_wanted() || config.breaker != BREAKER_REJECT);
+	PROMISE(config.breaker == BREAKER_REJECT || !settings_reject_wanted() || value_of(entries, "RETRY_CONFIG") != NULL);
 	if (trace != NULL && is_trace(trace))
 		PROMISE(strlen(settings_trace_id()) == 32 && memcmp(settings_trace_id(), trace + 3, 32) == 0);
 	else

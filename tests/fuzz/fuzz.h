@@ -1,6 +1,7 @@
 /* What any bytes do: a target for each of our readers, under libFuzzer.
  *
  *   config.c         the environment, and TRACEPARENT
+ *   rules.c          a configuration file
  *   numbers.c        numbers, durations, lists
  *   retry_after.c    Retry-After and HTTP dates
  *   headers/         responses between libcurl and the program, in any pieces; downloads that are resumed
