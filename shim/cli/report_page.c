@@ -4,7 +4,6 @@
  * element that is not executed; the page's own script and style are known to the browser by a nonce, drawn for each page,
  * and nothing else may run or be loaded (page.html has the policy). */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -71,11 +70,7 @@ struct part {
 static bool draw_nonce(char nonce[2 * NONCE_BYTES + 1])
 {
 	unsigned char bytes[NONCE_BYTES];
-	int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-	ssize_t got = file >= 0 ? read(file, bytes, sizeof bytes) : -1;
-	if (file >= 0)
-		close(file);
-	if (got != sizeof bytes)
+	if (getentropy(bytes, sizeof bytes) != 0)
 		return false;
 	for (size_t i = 0; i < sizeof bytes; i++)
 		snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
