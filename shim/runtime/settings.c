@@ -99,13 +99,14 @@ static bool read_file(void)
 
 /* ---- once a process ------------------------------------------------------------------------------------------------- */
 
-/* Another thread is at work on what we need. Parsing takes microseconds; a file may have to be waited for, but not by the child of
- * the process that reads it, where that thread is not. So the bound is met only where it is the one that we interrupted. */
+/* Another thread is at work on what we need. It gets a tenth of a second to parse, which takes microseconds, but more where a
+ * processor is emulated and busy; a second for a file, which may have to be waited for, unless we are the child of the process that
+ * reads it, where that thread is not. So the bound is met only where it is the one that we interrupted. */
 static bool wait_until(int wanted)
 {
-	enum { YIELDS = 1000, TURNS = 2 * YIELDS };
+	enum { YIELDS = 1000, TURNS_TO_PARSE = YIELDS + 100, TURNS_TO_LOAD = YIELDS + 1000 };
 	static const struct timespec moment = {.tv_nsec = NS_PER_MS};
-	for (int turn = 0; turn < (wanted == LOADED ? TURNS : YIELDS); turn++) {
+	for (int turn = 0; turn < (wanted == LOADED ? TURNS_TO_LOAD : TURNS_TO_PARSE); turn++) {
 		if (atomic_load_explicit(&stage, memory_order_acquire) != wanted - 1)
 			break;
 		pid_t its = atomic_load_explicit(&worker, memory_order_relaxed);
