@@ -63,6 +63,8 @@ bool cli_wants_help(int argc, char **argv);
  * about wrong ones. `name` is "retryshim NAME", with which argp's messages start; it has to last, and may be written to. */
 void cli_parse(const struct argp *parser, char *name, unsigned flags, int argc, char **argv, void *input);
 
+bool cli_starts(const char *text, const char *prefix);
+
 /* asprintf() that never fails. */
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

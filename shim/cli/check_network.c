@@ -15,8 +15,6 @@ struct network {
 	bool any;
 };
 
-static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
-
 /* "libcurl.so.4, through libgit2.so.1.5". To be freed. */
 static char *with_way(const char *text, const struct library *library)
 {
@@ -28,21 +26,21 @@ static char *with_way(const char *text, const struct library *library)
 static const char *tls_of(const struct library *curl)
 {
 	static const struct {
-		const char *library, *name;
+		const char *prefix, *name;
 	} all[] = {
 		{"libssl.so.", "OpenSSL"}, {"libgnutls.so.", "GnuTLS"}, {"libnss3.so", "NSS"}, {"libmbedtls.so.", "Mbed TLS"},
 		{"libwolfssl.so.", "wolfSSL"},
 	};
 	for (int i = 0; i < curl->elf.needed_count; i++)
 		for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
-			if (starts(curl->elf.needed[i], all[k].library))
+			if (cli_starts(curl->elf.needed[i], all[k].prefix))
 				return all[k].name;
 	return NULL;
 }
 
 static bool is_libcurl(const char *name)
 {
-	return starts(name, "libcurl.so") || (starts(name, "libcurl-") && strstr(name, ".so") != NULL);
+	return cli_starts(name, "libcurl.so") || (cli_starts(name, "libcurl-") && strstr(name, ".so") != NULL);
 }
 
 /* Those whose version nodes the shim exports. */
@@ -75,7 +73,7 @@ static bool is_passed_over(const struct library *library)
 	static const char *const names[] = {"libc.",      "ld-linux", "ld-musl-", "libpthread.",
 	                                    "libresolv.", "libnsl.",  "libanl.",  "libnss_"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (starts(library->name, names[i]))
+		if (cli_starts(library->name, names[i]))
 			return true;
 	return is_libcurl(library->name);
 }
@@ -108,7 +106,7 @@ static void add_library(struct network *network, const struct library *library)
 	char *what = with_way(library->name, library);
 	if (library->path == NULL)
 		findings_add(network->findings, FINDING_LIBRARY_MISSING, network->program->path, what);
-	if (starts(library->name, "liburing.so"))
+	if (cli_starts(library->name, "liburing.so"))
 		findings_add(network->findings, FINDING_IO_URING, network->program->path, what);
 	if (is_libcurl(library->name))
 		add_libcurl(network, library);

@@ -278,23 +278,21 @@ static unsigned read_imports(const struct file *file, struct dynamic *dynamic)
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
-static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
-
 /* A program's by its loader, a library's by what it needs. */
 static enum elf_libc libc_of(const struct elf *elf)
 {
 	if (elf->interpreter != NULL) {
 		const char *slash = strrchr(elf->interpreter, '/'), *name = slash != NULL ? slash + 1 : elf->interpreter;
-		if (starts(name, "ld-musl-"))
+		if (cli_starts(name, "ld-musl-"))
 			return ELF_LIBC_MUSL;
-		return starts(name, "ld-linux") || starts(name, "ld64.so.") || starts(name, "ld.so.") || starts(name, "ld-2.")
+		return cli_starts(name, "ld-linux") || cli_starts(name, "ld64.so.") || cli_starts(name, "ld.so.") || cli_starts(name, "ld-2.")
 		           ? ELF_LIBC_GLIBC
 		           : ELF_LIBC_OTHER;
 	}
 	for (int i = 0; i < elf->needed_count; i++) {
-		if (starts(elf->needed[i], "libc.musl-") || strcmp(elf->needed[i], "libc.so") == 0)
+		if (cli_starts(elf->needed[i], "libc.musl-") || strcmp(elf->needed[i], "libc.so") == 0)
 			return ELF_LIBC_MUSL;
-		if (starts(elf->needed[i], "libc.so."))
+		if (cli_starts(elf->needed[i], "libc.so."))
 			return ELF_LIBC_GLIBC;
 	}
 	return ELF_LIBC_UNKNOWN;

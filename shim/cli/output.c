@@ -38,6 +38,8 @@ bool cli_wants_help(int argc, char **argv)
 	return argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 }
 
+bool cli_starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+
 char *cli_format(const char *format, ...)
 {
 	char *text;
