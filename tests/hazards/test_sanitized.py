@@ -77,13 +77,8 @@ def sanitized_run(*command, **options):
 
 
 def test_curl_handles():
-    redirect = "302,header=Location: /next"
-    script = ["503,close=1", "reset-after", "partial-header,reset=1", redirect, "503,size=100000", redirect, "200",
-              "503,size=600000", "404", "empty", "200", "503"]
-    with FaultServer(script) as server:
-        words = ["new", f"url={server.url}", "headers", "header", "debug", "follow", "progress", "progress=0",
-                 "perform", "perform", "dup=1", "own", "use=0", "cleanup", "use=1", "perform", "renew",
-                 f"url={server.url}", "fail", "perform", "reset", f"url={server.url}", "multi", "perform"]
+    with FaultServer(curl_hosts.EVENTFUL) as server:
+        words = curl_hosts.eventful(server.url)
         printed = sanitized_run(sanitized_curl_host("session"), *words, max_attempts=6)
     assert re.findall(r"perform -> (\d+)", printed) == ["0", "0", "0", "22", "0", "0"]
 

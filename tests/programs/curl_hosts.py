@@ -80,6 +80,18 @@ def session(*commands, **options):
     return run([host("session"), *commands], **options)
 
 
+# For tests that look for what a session leaves behind: every way of failing, and of using a handle.
+EVENTFUL = ["503,close=1", "reset-after", "partial-header,reset=1", "302,header=Location: /next", "503,size=100000",
+            "302,header=Location: /next", "200", "503,size=600000", "404", "empty", "200", "503"]
+
+
+def eventful(url):
+    """Commands for a server of these steps; the fourth of six performs ends with 22."""
+    return ["new", f"url={url}", "headers", "header", "debug", "follow", "progress", "progress=0",
+            "perform", "perform", "dup=1", "own", "use=0", "cleanup", "use=1", "perform", "renew",
+            f"url={url}", "fail", "perform", "reset", f"url={url}", "multi", "perform"]
+
+
 def lines(result):
     """What a host printed, a line an item; it must have ended well."""
     assert result.returncode == 0, (result.returncode, result.stdout, result.stderr)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from curl_hosts import host, run
+from curl_hosts import EVENTFUL, eventful, host, run
 from harness import FaultServer
 
 CHECK = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible",
@@ -18,13 +18,8 @@ def check(*command, **options):
 
 
 def test_session():
-    redirect = "302,header=Location: /next"
-    script = ["503,close=1", "reset-after", "partial-header,reset=1", redirect, "503,size=100000", redirect, "200",
-              "503,size=600000", "404", "empty", "200", "503"]
-    with FaultServer(script) as server:
-        words = ["new", f"url={server.url}", "headers", "header", "debug", "follow", "progress", "progress=0",
-                 "perform", "perform", "dup=1", "own", "use=0", "cleanup", "use=1", "perform", "renew",
-                 f"url={server.url}", "fail", "perform", "reset", f"url={server.url}", "multi", "perform"]
+    with FaultServer(EVENTFUL) as server:
+        words = eventful(server.url)
         printed = check(host("session"), *words, max_attempts=6, base_delay_ms=5)
     assert [int(code) for code in re.findall(r"perform -> (\d+)", printed)] == [0, 0, 0, 22, 0, 0]
 
